@@ -1,0 +1,1 @@
+"""The weights table: one row per public checkpoint, a file per origin. Loads no torch."""
