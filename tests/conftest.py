@@ -1,0 +1,20 @@
+"""Settings that hold for every test."""
+
+import os
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("ddrnet", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("ddrnet")
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Start every test from the same random state."""
+    torch.manual_seed(0)
