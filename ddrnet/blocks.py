@@ -1,0 +1,123 @@
+"""The pieces every part of the network is made of: convolution + BatchNorm, residual blocks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def resize(features: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Interpolate (N, C, h, w) bilinearly to (N, C, *size); pixel centres keep their place."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def conv_bn(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """Return a convolution without bias and its BatchNorm; odd kernels keep ceil(size / stride)."""
+    convolution = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
+    )
+    return convolution, nn.BatchNorm2d(out_channels)
+
+
+def bn_relu_conv(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
+    """Return BatchNorm, ReLU and a convolution without bias: the pre-activation order of DAPPM."""
+    convolution = nn.Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+    )
+    return [nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), convolution]
+
+
+def strided_convs(channels: list[int]) -> nn.Sequential:
+    """Chain 3x3 convolutions of stride 2 through `channels`, ReLU between but not at the end."""
+    layers: list[nn.Module] = []
+    for in_channels, out_channels in pairwise(channels):
+        layers += [*conv_bn(in_channels, out_channels, 3, stride=2), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])
+
+
+def stem(in_channels: int, width: int) -> nn.Sequential:
+    """Return the entry to stride 4: two 3x3 convolutions with bias, as the published code has."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, width):
+        convolution = nn.Conv2d(channels, width, 3, stride=2, padding=1)
+        layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(*conv_bn(in_channels, out_channels, 1, stride))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        stride: Of the first convolution.
+        final_relu: Whether the sum is rectified. The last block of a stage leaves that to its
+            readers, because the fusion adds to the bare sum.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, *, final_relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(in_channels, channels, 3, stride)
+        self.conv2, self.bn2 = conv_bn(channels, channels, 3)
+        self.downsample = _shortcut(in_channels, channels, stride)
+        self.final_relu = final_relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, channels, ceil(H/stride), ceil(W/stride))."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out)) + shortcut
+        return F.relu(out, inplace=True) if self.final_relu else out
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a shortcut, not rectified; doubles the channels.
+
+    Args:
+        in_channels: Channels of the input and inside; the output has twice as many.
+        stride: Of the 3x3 convolution.
+    """
+
+    expansion = 2
+
+    def __init__(self, in_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = in_channels * self.expansion
+        self.conv1, self.bn1 = conv_bn(in_channels, in_channels, 1)
+        self.conv2, self.bn2 = conv_bn(in_channels, in_channels, 3, stride)
+        self.conv3, self.bn3 = conv_bn(in_channels, out_channels, 1)
+        self.downsample = _shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, 2C, ceil(H/stride), ceil(W/stride))."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        return shortcut + self.bn3(self.conv3(out))
+
+
+def residual_stage(in_channels: int, channels: int, depth: int, stride: int = 1) -> nn.Sequential:
+    """Chain `depth` basic blocks; the first one strides, the last one is not rectified."""
+    blocks = [
+        BasicBlock(
+            in_channels if index == 0 else channels,
+            channels,
+            stride if index == 0 else 1,
+            final_relu=index < depth - 1,
+        )
+        for index in range(depth)
+    ]
+    return nn.Sequential(*blocks)

@@ -1,0 +1,372 @@
+"""The network: two branches of different resolution that keep exchanging features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, resize, stem, strided_convs
+from ddrnet.dappm import DAPPM, POOLING
+from ddrnet.labels import ClassLabel, class_labels
+from ddrnet.outputs import SegmentationOutput
+from ddrnet.upsampling import upsample_argmax
+from ddrnet.variants import OUTPUT_STRIDE, DDRNetConfig, FusionStage
+from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
+
+MIN_SIZE = 32
+"""Smallest height and width of an input image, in pixels."""
+
+HEADS = ("dappm", "head", "aux_head")
+"""The modules that ImageNet weights leave untrained; `head_factor` scales their learning rate."""
+
+
+class BilateralFusion(nn.Module):
+    """One stage of both branches, at whose end each is added to the other.
+
+    Args:
+        config: The size of the network.
+        stage: Stride of the low-resolution branch and depth of both.
+        previous_stride: Stride of the low-resolution features that come in.
+
+    Source: arXiv 2101.06085, section 3.2.
+    """
+
+    def __init__(self, config: DDRNetConfig, stage: FusionStage, previous_stride: int) -> None:
+        super().__init__()
+        in_channels = config.low_res_channels(previous_stride)
+        channels, high_res = config.low_res_channels(stage.stride), config.high_res_channels
+        descent = [high_res]
+        while OUTPUT_STRIDE << len(descent) <= stage.stride:
+            descent.append(config.low_res_channels(OUTPUT_STRIDE << len(descent)))
+        self.low_res = residual_stage(
+            in_channels, channels, stage.depth, stage.stride // previous_stride
+        )
+        self.high_res = residual_stage(high_res, high_res, stage.depth)
+        self.low_to_high = nn.Sequential(*conv_bn(channels, high_res, 1))
+        self.high_to_low = strided_convs(descent)
+
+    def forward(self, low_res: Tensor, high_res: Tensor) -> tuple[Tensor, Tensor]:
+        """Map rectified features of both branches to fused ones, which are not rectified.
+
+        Args:
+            low_res: (N, C, h, w) at the previous stride.
+            high_res: (N, 2 * width, H/8, W/8).
+        """
+        low_res, high_res = self.low_res(low_res), self.high_res(high_res)
+        upward = resize(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])
+        downward = self.high_to_low(F.relu(high_res))
+        return low_res + downward, high_res + upward
+
+
+class SegmentationHead(nn.Module):
+    """Turns features into class logits.
+
+    Args:
+        in_channels: Channels of the features.
+        width: Channels between the two convolutions.
+        num_classes: Channels of the logits.
+    """
+
+    def __init__(self, in_channels: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, num_classes, h, w)."""
+        x = self.conv1(F.relu(self.bn1(features), inplace=True))
+        logits: Tensor = self.conv2(F.relu(self.bn2(x), inplace=True))
+        return logits
+
+
+class DDRNet(nn.Module):
+    """Deep dual-resolution network for semantic segmentation, of any size.
+
+    Args:
+        config: The size of the network.
+        num_classes: Classes to tell apart.
+        in_chans: Channels of the input images.
+        aux_head: Whether a second head on the high-resolution branch helps training along.
+        upsample: Whether logits come at the images' size or at stride 8.
+        classes: One row per class; by default they are called class_0, class_1, ...
+        preprocessing: Normalisation the weights expect; by default ImageNet's.
+
+    Attributes:
+        upsample: May be set at any time.
+        pretrained: The row of the weights table the parameters came from, or None.
+
+    Raises:
+        ValueError: If `num_classes` or `in_chans` is below 1, or `classes` or `preprocessing`
+            contradicts them.
+
+    Source: arXiv 2101.06085 and the code its authors published.
+    """
+
+    def __init__(
+        self,
+        config: DDRNetConfig,
+        num_classes: int = 19,
+        in_chans: int = 3,
+        *,
+        aux_head: bool = False,
+        upsample: bool = True,
+        classes: tuple[ClassLabel, ...] | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1 or in_chans < 1:
+            raise ValueError(
+                f"num_classes and in_chans are at least 1, got {num_classes} and {in_chans}"
+            )
+        self.config = config
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.upsample = upsample
+        self.classes = classes or class_labels([f"class_{k}" for k in range(num_classes)])
+        self.preprocessing = preprocessing or IMAGENET.for_channels(in_chans)
+        self.pretrained: WeightsRow | None = None
+        self._batch_norm_frozen = False
+        self._check_description()
+        self._build(aux_head)
+        self._initialise()
+
+    def _check_description(self) -> None:
+        if len(self.classes) != self.num_classes:
+            raise ValueError(
+                f"{len(self.classes)} class names do not fit num_classes={self.num_classes}"
+            )
+        lengths = {len(self.preprocessing.mean), len(self.preprocessing.std)}
+        if lengths != {self.in_chans}:
+            raise ValueError(
+                f"preprocessing needs {self.in_chans} means and standard deviations, one per "
+                f"input channel, got {self.preprocessing}"
+            )
+
+    def _build(self, aux_head: bool) -> None:
+        config = self.config
+        width, high_res = config.width, config.high_res_channels
+        strides = [OUTPUT_STRIDE, *(stage.stride for stage in config.fusion_stages)]
+        low_res, features = config.low_res_channels(strides[-1]), high_res * Bottleneck.expansion
+        self.stem = stem(self.in_chans, width)
+        self.trunk = nn.ModuleList(
+            [
+                residual_stage(width, width, config.trunk_depths[0]),
+                residual_stage(width, high_res, config.trunk_depths[1], stride=2),
+            ]
+        )
+        self.fusion_stages = nn.ModuleList(
+            BilateralFusion(config, stage, previous)
+            for stage, previous in zip(config.fusion_stages, strides, strict=False)
+        )
+        self.low_res_tail = nn.Sequential(Bottleneck(low_res, stride=2))
+        self.high_res_tail = nn.Sequential(Bottleneck(high_res))
+        self.dappm = DAPPM(low_res * Bottleneck.expansion, config.dappm_width, features)
+        self.aux_head = (
+            SegmentationHead(high_res, config.head_width, self.num_classes) if aux_head else None
+        )
+        self.head = SegmentationHead(features, config.head_width, self.num_classes)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor | SegmentationOutput:
+        """Compute class logits of normalised images.
+
+        Args:
+            images: (N, in_chans, H, W), floating point, H and W at least 32, normalised with
+                `preprocessing`.
+
+        Returns:
+            Logits (N, K, H, W), or (N, K, ceil(H/8), ceil(W/8)) while `upsample` is False; a
+            `SegmentationOutput` of them and the auxiliary logits if there is an auxiliary head.
+
+        Raises:
+            ValueError: If shape or dtype do not fit, or if training would compute a BatchNorm's
+                statistics from a single value per channel.
+        """
+        self._check_images(images)
+        features, aux_features = self._features(images)
+        logits: Tensor = self.head(features)
+        if self.upsample:
+            logits = resize(logits, images.shape[-2:])
+        if self.aux_head is None:
+            return logits
+        return SegmentationOutput(logits, self.aux_head(aux_features))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Segment normalised images, in evaluation mode and without gradients.
+
+        Args:
+            images: (N, in_chans, H, W), as for `forward`.
+
+        Returns:
+            Class indices (N, H, W), int64: the argmax of the full-resolution logits.
+
+        Raises:
+            ValueError: If shape or dtype do not fit.
+        """
+        with _evaluating(self), torch.no_grad():
+            self._check_images(images)
+            features, _ = self._features(images)
+            labels: Tensor = upsample_argmax(self.head(features), images.shape[-2:])
+        return labels
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the head and of the auxiliary head, both at stride 8."""
+        x = self.stem(images)
+        for stage in self.trunk:
+            x = F.relu(stage(x), inplace=True)
+        low_res = high_res = aux_features = x
+        for stage, (stride, _) in zip(self.fusion_stages, self.config.fusion_stages, strict=True):
+            low_res, high_res = stage(low_res, high_res)
+            if stride == 2 * OUTPUT_STRIDE:
+                aux_features = high_res
+            low_res, high_res = F.relu(low_res), F.relu(high_res)
+        high_res = self.high_res_tail(high_res)
+        context = self.dappm(self.low_res_tail(low_res))
+        return resize(context, high_res.shape[-2:]) + high_res, aux_features
+
+    def _check_images(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != self.in_chans:
+            raise ValueError(
+                f"expected images of shape (N, {self.in_chans}, H, W), got {tuple(images.shape)}; "
+                "a single image needs a batch dimension, other channels need in_chans="
+            )
+        if not images.is_floating_point():
+            raise ValueError(
+                f"expected normalised floating-point images, got {images.dtype}: scale to 0-1 and "
+                "normalise with model.preprocessing first (ddrnet.data.Normalize does both)"
+            )
+        if images.shape[2] < MIN_SIZE or images.shape[3] < MIN_SIZE:
+            raise ValueError(
+                f"height and width are at least {MIN_SIZE} pixels, got "
+                f"{images.shape[2]} x {images.shape[3]}: enlarge or pad the image"
+            )
+        if self.training and images.shape[0] == 1:
+            self._check_statistics(max(images.shape[2:]))
+
+    def _check_statistics(self, side: int) -> None:
+        """Raise if a BatchNorm would see one value per channel of a single image."""
+        single = [self.dappm.scales[-1]]
+        single += [module for module, stride in self._strided_modules() if side <= stride]
+        norms = [norm for module in single for norm in module.modules()]
+        if any(isinstance(norm, _BatchNorm) and _uses_own_statistics(norm) for norm in norms):
+            raise ValueError(
+                "training on one image leaves BatchNorm one value per channel (the global pool of "
+                "DAPPM): use at least 2 images per batch (drop_last=True for the last one), freeze "
+                "with ddrnet.freeze_batch_norm(model), or train in several processes with SyncBN"
+            )
+
+    def _strided_modules(self) -> Iterator[tuple[nn.Module, int]]:
+        """Yield the modules of the low-resolution branch and the stride of their maps."""
+        for stage, (stride, _) in zip(self.fusion_stages, self.config.fusion_stages, strict=True):
+            yield stage.low_res, stride
+        tail_stride = 2 * self.config.fusion_stages[-1].stride
+        yield self.low_res_tail, tail_stride
+        yield self.dappm, tail_stride
+        for scale, (_, stride) in zip(self.dappm.scales[1:], POOLING, strict=False):
+            yield scale, tail_stride * stride
+
+    def train(self, mode: bool = True) -> DDRNet:
+        """Set training mode as any module does; a frozen BatchNorm stays in evaluation mode."""
+        super().train(mode)
+        if self._batch_norm_frozen:
+            for norm in self._batch_norms():
+                norm.eval()
+        return self
+
+    def _batch_norms(self) -> list[_BatchNorm]:
+        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
+
+    def without_aux_head(self) -> DDRNet:
+        """Return a deep copy that has no auxiliary head and so returns a plain tensor."""
+        model = copy.deepcopy(self)
+        model.aux_head = None
+        return model
+
+    def parameter_groups(
+        self,
+        lr: float,
+        *,
+        head_factor: float = 1.0,
+        weight_decay: float = 0.0,
+        decay_norm_and_bias: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Group the trainable parameters for a torch optimizer.
+
+        Args:
+            lr: Learning rate of what ImageNet weights initialise.
+            head_factor: Multiplies `lr` for DAPPM and the heads, which start untrained.
+            weight_decay: Of every group that decays.
+            decay_norm_and_bias: Whether BatchNorm parameters and biases decay too.
+
+        Returns:
+            One dictionary per group that is not empty: name, params, lr, weight_decay.
+        """
+        groups: dict[str, dict[str, Any]] = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            is_head = name.startswith(tuple(f"{head}." for head in HEADS))
+            decays = decay_norm_and_bias or parameter.ndim > 1
+            key = f"{'heads' if is_head else 'backbone'}{'' if decays else '.no_decay'}"
+            group = {
+                "name": key,
+                "params": [],
+                "lr": lr * head_factor if is_head else lr,
+                "weight_decay": weight_decay if decays else 0.0,
+            }
+            groups.setdefault(key, group)["params"].append(parameter)
+        return list(groups.values())
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Freeze statistics, scale and shift of every BatchNorm, also through later `model.train()`.
+
+    Args:
+        model: A DDRNet, or any module that contains one.
+
+    Raises:
+        TypeError: If there is no DDRNet in `model`.
+    """
+    networks = [module for module in model.modules() if isinstance(module, DDRNet)]
+    if not networks:
+        raise TypeError(f"expected a DDRNet or a module that contains one, got {type(model)}")
+    for network in networks:
+        network._batch_norm_frozen = True
+        for norm in network._batch_norms():
+            norm.eval().requires_grad_(False)
+
+
+def _uses_own_statistics(norm: _BatchNorm) -> bool:
+    """Whether `norm` computes statistics from what this process alone sees."""
+    distributed = torch.distributed
+    if not norm.training and norm.running_mean is not None:
+        return False
+    if not isinstance(norm, nn.SyncBatchNorm):
+        return True
+    initialised = distributed.is_available() and distributed.is_initialized()
+    return not initialised or distributed.get_world_size(norm.process_group) < 2
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode, then back into the mode each one had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
