@@ -1,0 +1,65 @@
+"""The `ddrnet` command: thin layers on the library's functions, a file per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from ddrnet import __version__
+from ddrnet.cli import convert, data, predict, publish
+from ddrnet.cli import list as list_
+from ddrnet.errors import DDRNetError
+
+INTERRUPTED = 130
+"""The exit code of a command stopped by Ctrl-C, as shells report it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: The arguments; by default those of the process.
+
+    Returns:
+        0 if all went well, 1 after an error, which is printed as one line, 130 after Ctrl-C.
+        Wrong usage exits with 2.
+    """
+    args = _parser().parse_args(argv)
+    _log_to_stderr(logging.DEBUG if args.debug else logging.INFO)
+    try:
+        return int(args.run(args))
+    except (DDRNetError, ValueError, OSError) as error:
+        if args.debug:
+            raise
+        print(f"ddrnet: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ddrnet: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ddrnet", description="DDRNet: real-time semantic segmentation of road scenes."
+    )
+    parser.add_argument("--version", action="version", version=f"ddrnet {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (list_, predict, data, convert, publish):
+        command.add_parser(subparsers)
+    return parser
+
+
+def _log_to_stderr(level: int) -> None:
+    logger = logging.getLogger("ddrnet")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
