@@ -1,1 +1,21 @@
 """The weights table: one row per public checkpoint, a file per origin. Loads no torch."""
+
+from __future__ import annotations
+
+from ddrnet.weights import mmseg, official, supergradients
+from ddrnet.weights.row import WeightsRow
+
+ROWS: tuple[WeightsRow, ...] = (*official.ROWS, *mmseg.ROWS, *supergradients.ROWS)
+"""Every registered checkpoint."""
+
+DEFAULT_TAGS = {
+    "ddrnet_23_slim": "cityscapes",
+    "ddrnet_23": "cityscapes",
+    "ddrnet_39": "cityscapes_sg",
+}
+"""Model -> the tag that `pretrained=True` takes."""
+
+
+def rows_of(model: str) -> tuple[WeightsRow, ...]:
+    """Return the checkpoints of a model; none if it has none."""
+    return tuple(row for row in ROWS if row.model == model)

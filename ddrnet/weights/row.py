@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from ddrnet.labels import ClassLabel
+
+Family = Literal["official", "mmseg", "supergradients", "ddrnet"]
+"""Whose tensor names a checkpoint uses."""
+
+Task = Literal["segmentation", "classification", "backbone"]
+"""What a checkpoint was trained for; a backbone is a classifier without its last layers."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +44,136 @@ IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 Source: the training configurations listed in docs/weights.md.
 """
+
+
+@dataclass(frozen=True)
+class WebFile:
+    """A checkpoint file behind plain links.
+
+    Attributes:
+        links: Addresses of the same bytes, tried in order.
+        sha256: The whole hash, the known beginning of it, or None.
+        size: In bytes, or None.
+        enforced: Whether a file with another hash or size is refused. False where only third
+            parties report them: then a difference is warned about.
+    """
+
+    links: tuple[str, ...]
+    sha256: str | None = None
+    size: int | None = None
+    enforced: bool = True
+
+    @property
+    def address(self) -> str:
+        """The first link, by which the source is known."""
+        return self.links[0]
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file on the Hugging Face Hub that already has this library's tensor names.
+
+    Attributes:
+        repo: "owner/name".
+        revision: A commit, or a branch.
+        sha256: The whole hash, or None.
+        filename: Its path in the repository; safetensors only.
+    """
+
+    repo: str
+    revision: str = "main"
+    sha256: str | None = None
+    filename: str = "model.safetensors"
+
+    @property
+    def address(self) -> str:
+        """The repository and revision, written as `create_model` takes them."""
+        return f"hf-hub:{self.repo}@{self.revision}"
+
+
+Source = WebFile | HubFile
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A result that somebody published for a checkpoint.
+
+    Attributes:
+        name: "mIoU" or "top-1 accuracy".
+        value: A fraction, 0-1.
+        split: The images it was measured on.
+        resolution: Height and width of the network's input, in pixels.
+        scales: Whether logits of several image sizes were averaged.
+        flip: Whether logits of the mirrored image were averaged in.
+        reported_by: Who measured.
+    """
+
+    name: str
+    value: float
+    split: str
+    resolution: tuple[int, int]
+    scales: Literal["single", "multi"] = "single"
+    flip: bool = False
+    reported_by: str = "the authors"
+
+    @property
+    def percent(self) -> str:
+        """The value in percent as it was printed, such as "77.8"."""
+        return f"{100 * self.value:.2f}".removesuffix("0")
+
+    @property
+    def conditions(self) -> str:
+        """Split, input size, scales and flipping, as one phrase."""
+        height, width = self.resolution
+        flip = " and flip" if self.flip else ""
+        return f"{self.split}, {height} x {width}, {self.scales} scale{flip}"
+
+
+@dataclass(frozen=True)
+class WeightsRow:
+    """One public checkpoint of one model, with all that is known about it.
+
+    Attributes:
+        model: The model's name.
+        tag: Tells the checkpoints of a model apart.
+        sources: Where the file is, tried in order.
+        family: Whose tensor names the file uses.
+        task: What it was trained for.
+        data: The data set, as people call it.
+        train_split: The images it was trained on.
+        metrics: Published results, the one to quote first.
+        origin: Page of those who published it.
+        license: SPDX identifier of the code's licence.
+        license_note: What the licence says and does not say about the weights.
+        data_terms: Terms of the images and labels it was trained on.
+        recipe: How it was trained.
+        classes: One row per output channel; empty where none are outputs of a segmentation head.
+        extra_data: Labels beyond `train_split`, or "".
+        distillation: The teacher, or "".
+        unverified: What nobody has confirmed from the file itself.
+        preprocessing: The normalisation it expects.
+    """
+
+    model: str
+    tag: str
+    sources: tuple[Source, ...]
+    family: Family
+    task: Task
+    data: str
+    train_split: str
+    metrics: tuple[Metric, ...]
+    origin: str
+    license: str
+    license_note: str
+    data_terms: str
+    recipe: str
+    classes: tuple[ClassLabel, ...] = ()
+    extra_data: str = ""
+    distillation: str = ""
+    unverified: tuple[str, ...] = ()
+    preprocessing: Preprocessing = IMAGENET
+
+    @property
+    def name(self) -> str:
+        """The name `create_model` takes: "model.tag"."""
+        return f"{self.model}.{self.tag}"
