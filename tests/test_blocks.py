@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddrnet.blocks import BasicBlock, Bottleneck, residual_stage, resize, strided_convs
+
+
+def test_resize_keeps_pixel_centres():
+    row = torch.tensor([[[[0.0, 1.0]]]])
+    assert torch.equal(resize(row, (1, 4)), torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    features = torch.randn(2, 3, 7, 5)
+    assert torch.equal(resize(features, (7, 5)), features)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 8), (8, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blocks_give_the_ceiling_of_the_stride(size, stride):
+    images = torch.randn(2, 4, *size)
+    expected = tuple(-(-side // stride) for side in size)
+    assert BasicBlock(4, 6, stride)(images).shape == (2, 6, *expected)
+    assert Bottleneck(4, stride)(images).shape == (2, 8, *expected)
+
+
+def test_only_the_last_block_of_a_stage_is_not_rectified():
+    first, last = residual_stage(4, 8, depth=2, stride=2)
+    assert (first.final_relu, last.final_relu) == (True, False)
+    assert (first.downsample is None, last.downsample is None) == (False, True)
+
+
+def test_basic_block_is_the_sum_of_two_convolutions_and_the_shortcut():
+    block = BasicBlock(4, 4, final_relu=False).eval()
+    x = torch.randn(1, 4, 6, 6)
+    inner = F.relu(block.bn1(block.conv1(x)))
+    assert torch.equal(block(x), block.bn2(block.conv2(inner)) + x)
+
+
+def test_strided_convs_rectify_between_but_not_at_the_end():
+    kinds = [type(layer).__name__ for layer in strided_convs([4, 8, 16])]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"]
+
+
+@pytest.mark.parametrize("make", [lambda: BasicBlock(4, 4), lambda: Bottleneck(4)])
+def test_blocks_leave_their_input_alone(make):
+    x = torch.randn(2, 4, 6, 6)
+    before = x.clone()
+    make()(x)
+    assert torch.equal(x, before)

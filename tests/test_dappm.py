@@ -1,0 +1,27 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddrnet.dappm import DAPPM
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2), (16, 32), (17, 33)])
+def test_keeps_the_size(size):
+    assert DAPPM(8, 4, 6).eval()(torch.randn(2, 8, *size)).shape == (2, 6, *size)
+
+
+def test_each_scale_is_refined_with_the_one_before():
+    module = DAPPM(8, 4, 6).eval()
+    x = torch.randn(2, 8, 9, 12)
+    levels = [module.scales[0](x)]
+    for scale, refine in zip(list(module.scales)[1:], module.refine, strict=True):
+        pooled = F.interpolate(scale(x), (9, 12), mode="bilinear", align_corners=False)
+        levels.append(refine(pooled + levels[-1]))
+    expected = module.merge(torch.cat(levels, 1)) + module.shortcut(x)
+    assert torch.equal(module(x), expected)
+
+
+def test_pools_count_padding_as_zeros():
+    pool = DAPPM(1, 1, 1).scales[1][0]
+    corner = pool(torch.ones(1, 1, 5, 5))[0, 0, 0, 0]
+    assert corner == pytest.approx(9 / 25)
