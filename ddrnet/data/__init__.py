@@ -1,0 +1,1 @@
+"""Data sets of street scenes, their transforms and their decoded cache."""

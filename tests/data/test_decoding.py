@@ -1,0 +1,242 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from data_files import png_bytes, rgb16_tiff_bytes
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ddrnet.data import decoding
+from ddrnet.data.decoding import decode_image, decode_labels, image_size
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+GREY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (6, 9), dtype=np.uint16)
+DEEP_RGB = RNG.integers(0, 65536, (6, 9, 3), dtype=np.uint16)
+
+
+@pytest.fixture(params=["torchvision", "pillow"])
+def either_decoder(request, monkeypatch):
+    """Run with torchvision's decoders and as if it had none."""
+    if request.param == "pillow":
+        monkeypatch.setattr(decoding, "_torchvision_decoded", lambda path: None)
+    return request.param
+
+
+def saved(folder, pixels, suffix, **options):
+    path = folder / f"picture.{suffix}"
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+def hwc(decoded):
+    assert decoded.dtype == torch.uint8
+    return decoded.permute(1, 2, 0).numpy()
+
+
+def rounded(values):
+    return np.round(values / 257).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_rgb_pixels_come_back_exactly(tmp_path, suffix, either_decoder):
+    path = saved(tmp_path, RGB, suffix, **({"lossless": True} if suffix == "webp" else {}))
+    np.testing.assert_array_equal(hwc(decode_image(path)), RGB)
+    assert image_size(path) == (6, 9)
+
+
+def test_jpeg_is_the_same_from_both_decoders(tmp_path, monkeypatch):
+    smooth = Image.fromarray(RGB).resize((90, 60), Image.Resampling.BICUBIC)
+    path = saved(tmp_path, smooth, "jpg", quality=90)
+    fast = decode_image(path)
+    monkeypatch.setattr(decoding, "_torchvision_decoded", lambda path: None)
+    difference = fast.int() - decode_image(path).int()
+    assert difference.abs().max() <= 2  # libjpeg versions may round differently
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_is_repeated(tmp_path, suffix):
+    decoded = hwc(decode_image(saved(tmp_path, GREY, suffix)))
+    np.testing.assert_array_equal(decoded, np.repeat(GREY[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_one_bit_is_black_and_white(tmp_path, suffix):
+    decoded = hwc(decode_image(saved(tmp_path, GREY > 127, suffix)))
+    np.testing.assert_array_equal(decoded[..., 1], np.where(GREY > 127, 255, 0))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif"])
+def test_palette_gives_its_colors(tmp_path, suffix):
+    image = Image.fromarray(GREY % 4).convert("P")
+    image.putpalette([10, 20, 30, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    colors = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]])
+    decoded = hwc(decode_image(saved(tmp_path, image, suffix)))
+    np.testing.assert_array_equal(decoded, colors[GREY % 4])
+
+
+def test_palette_with_transparency_gives_its_colors(tmp_path):
+    image = Image.fromarray(GREY % 2).convert("P")
+    image.putpalette([10, 20, 30, 200, 0, 0])
+    decoded = hwc(decode_image(saved(tmp_path, image, "png", transparency=b"\0\x80")))
+    np.testing.assert_array_equal(decoded, np.array([[10, 20, 30], [200, 0, 0]])[GREY % 2])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_alpha_is_dropped_not_blended(tmp_path, suffix):
+    pixels = np.dstack([RGB, np.maximum(GREY, 1)])
+    path = saved(tmp_path, pixels, suffix, **({"lossless": True} if suffix == "webp" else {}))
+    np.testing.assert_array_equal(hwc(decode_image(path)), RGB)
+
+
+def test_grey_with_alpha(tmp_path):
+    path = saved(tmp_path, Image.merge("LA", [Image.fromarray(GREY)] * 2), "png")
+    np.testing.assert_array_equal(hwc(decode_image(path))[..., 2], GREY)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_becomes_rgb(tmp_path, suffix):
+    image = Image.new("CMYK", (9, 6), (255, 0, 0, 0))  # all cyan, nothing else
+    decoded = hwc(decode_image(saved(tmp_path, image, suffix)))
+    np.testing.assert_allclose(decoded, np.broadcast_to([0, 255, 255], (6, 9, 3)), atol=2)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_is_divided_and_rounded(tmp_path, channels):
+    deep = RNG.integers(0, 65536, (6, 9, channels), dtype=np.uint16)
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(deep, 16))
+    colors = deep[..., :3] if channels > 2 else np.repeat(deep[..., :1], 3, axis=2)
+    np.testing.assert_array_equal(hwc(decode_image(path)), rounded(colors))
+
+
+def test_16_bit_png_without_torchvision(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_torchvision_decoded", lambda path: None)
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(DEEP, 16))
+    np.testing.assert_array_equal(hwc(decode_image(path))[..., 0], rounded(DEEP))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i4"])
+def test_16_bit_grey_tiff_is_divided_and_rounded(tmp_path, dtype):
+    decoded = hwc(decode_image(saved(tmp_path, DEEP.astype(dtype), "tif")))
+    np.testing.assert_array_equal(decoded[..., 0], rounded(DEEP))
+
+
+def test_16_bit_rgb_tiff_gives_the_high_byte(tmp_path):
+    path = tmp_path / "deep.tif"
+    path.write_bytes(rgb16_tiff_bytes(DEEP_RGB))
+    np.testing.assert_array_equal(hwc(decode_image(path)), DEEP_RGB >> 8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_rotation_is_undone(tmp_path, suffix, orientation):
+    quarters = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    flat = np.kron(RNG.integers(0, 2, (4, 6, 1)) * 255, np.ones((16, 16, 3))).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, flat, suffix, exif=exif)
+    decoded = hwc(decode_image(path))
+    np.testing.assert_allclose(decoded.astype(int), np.rot90(flat, quarters), atol=60)
+
+
+def test_16_bit_png_with_exif_rotation(tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(DEEP, 16, exif_orientation=6))
+    np.testing.assert_array_equal(hwc(decode_image(path))[..., 0], np.rot90(rounded(DEEP), 3))
+
+
+def test_floats_are_refused(tmp_path):
+    path = saved(tmp_path, RNG.random((6, 9), dtype=np.float32), "tif")
+    with pytest.raises(ValueError, match=r"picture\.tif.*8 or 16 bits per channel, got mode 'F'"):
+        decode_image(path)
+
+
+def test_values_beyond_16_bits_are_refused(tmp_path):
+    path = saved(tmp_path, DEEP.astype(np.int32) * 2, "tif")
+    with pytest.raises(ValueError, match=r"picture\.tif.*8 or 16 bits per channel"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "the file is empty"), (b"once upon a time", "cannot identify image file")],
+)
+@pytest.mark.parametrize("read", [decode_image, decode_labels, image_size])
+def test_what_is_no_image_is_named(tmp_path, content, says, read):
+    path = tmp_path / "story.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"story\.png.*{says}"):
+        read(path)
+
+
+def test_a_missing_file_and_a_folder_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        decode_image(tmp_path / "absent.png")
+    with pytest.raises(IsADirectoryError):
+        decode_image(tmp_path)
+
+
+def encoded(suffix):
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(RGB, (8, 8, 1))).save(buffer, suffix)
+    return buffer.getvalue()
+
+
+FILES = {suffix: encoded(suffix) for suffix in ["png", "jpeg", "webp", "tiff", "bmp"]}
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@given(share=st.floats(0, 0.9))
+def test_truncated_files_raise_and_are_named(tmp_path_factory, suffix, share):
+    path = tmp_path_factory.getbasetemp() / f"cut.{suffix}"
+    path.write_bytes(FILES[suffix][: int(share * len(FILES[suffix]))])
+    with pytest.raises(ValueError, match=r"cut\."):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@given(data=st.data())
+def test_damaged_files_decode_or_are_named(tmp_path_factory, suffix, data):
+    damaged = bytearray(FILES[suffix])
+    for _ in range(8):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+    path.write_bytes(damaged)
+    try:
+        outcome = str(decode_image(path).shape[0])
+    except ValueError as error:
+        outcome = str(error)
+    assert outcome == "3" or "damaged." in outcome
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_labels_of_any_depth_keep_their_values(tmp_path, depth):
+    values = RNG.integers(0, 2**depth, (5, 7)).astype(np.uint16)
+    path = tmp_path / "labels.png"
+    path.write_bytes(png_bytes(values, depth))
+    np.testing.assert_array_equal(decode_labels(path), values)
+
+
+def test_palette_labels_give_indices(tmp_path):
+    image = Image.fromarray(GREY % 7).convert("P")
+    image.putpalette(RNG.integers(0, 256, 21).tolist())
+    np.testing.assert_array_equal(decode_labels(saved(tmp_path, image, "png")), GREY % 7)
+
+
+def test_color_labels_give_colors(tmp_path):
+    np.testing.assert_array_equal(decode_labels(saved(tmp_path, RGB, "png")), RGB)
+    with_alpha = np.dstack([RGB, GREY])
+    np.testing.assert_array_equal(decode_labels(saved(tmp_path, with_alpha, "png")), RGB)
+
+
+def test_labels_with_loss_or_odd_modes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"picture\.jpg.*labels need PNG"):
+        decode_labels(saved(tmp_path, GREY, "jpg"))
+    with pytest.raises(ValueError, match=r"picture\.tif.*got mode 'F'"):
+        decode_labels(saved(tmp_path, GREY.astype(np.float32), "tif"))
