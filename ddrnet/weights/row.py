@@ -46,52 +46,61 @@ Source: the training configurations listed in docs/weights.md.
 """
 
 
-@dataclass(frozen=True)
-class WebFile:
-    """A checkpoint file behind plain links.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A place that serves a checkpoint file, and what is known of the file.
 
     Attributes:
-        links: Addresses of the same bytes, tried in order.
         sha256: The whole hash, the known beginning of it, or None.
         size: In bytes, or None.
         enforced: Whether a file with another hash or size is refused. False where only third
             parties report them: then a difference is warned about.
     """
 
-    links: tuple[str, ...]
     sha256: str | None = None
     size: int | None = None
     enforced: bool = True
 
     @property
     def address(self) -> str:
-        """The first link, by which the source is known."""
+        """The name by which logs, errors and records know the source."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class WebFile(Source):
+    """A file behind plain links.
+
+    Attributes:
+        links: Addresses of the same bytes, tried in order.
+    """
+
+    links: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """The first link."""
         return self.links[0]
 
 
 @dataclass(frozen=True)
-class HubFile:
+class HubFile(Source):
     """A file on the Hugging Face Hub that already has this library's tensor names.
 
     Attributes:
         repo: "owner/name".
         revision: A commit, or a branch.
-        sha256: The whole hash, or None.
         filename: Its path in the repository; safetensors only.
     """
 
     repo: str
     revision: str = "main"
-    sha256: str | None = None
     filename: str = "model.safetensors"
 
     @property
     def address(self) -> str:
         """The repository and revision, written as `create_model` takes them."""
         return f"hf-hub:{self.repo}@{self.revision}"
-
-
-Source = WebFile | HubFile
 
 
 @dataclass(frozen=True)

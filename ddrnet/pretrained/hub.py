@@ -1,0 +1,158 @@
+"""Files of the Hugging Face Hub, in huggingface_hub's own cache. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from importlib import import_module
+from pathlib import Path
+
+from ddrnet.errors import HubError
+from ddrnet.pretrained.cache import sha256_of
+from ddrnet.pretrained.download import FIRST_WAIT, TRANSIENT_STATUSES
+from ddrnet.weights.row import HubFile
+
+PATIENCE = 15.0
+"""Seconds for which a failed request is repeated, on top of what the Hub's client repeats."""
+
+
+def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
+    """Return the path of a Hub file, fetched unless the cache has the Hub's present version.
+
+    Args:
+        file: The file. Its hash is compared with the one the Hub names, not with `file.sha256`.
+        cache_dir: Replaces huggingface_hub's cache.
+
+    Raises:
+        HubError: If the Hub does not give the file, or other bytes than it says.
+        OSError: If the cache cannot be written.
+    """
+    deadline = time.monotonic() + PATIENCE
+    wait = FIRST_WAIT
+    while True:
+        try:
+            path = _download_once(file, cache_dir)
+            break
+        except _hub_errors() as error:
+            if _is_of_the_disk(error):
+                raise
+            if not _is_transient(error) or time.monotonic() + wait > deadline:
+                raise HubError(_reason(error, file)) from error
+        time.sleep(wait)
+        wait *= 2
+    _check_transfer(path, file)
+    return path
+
+
+def find_cached(file: HubFile, cache_dir: str | Path | None = None) -> Path | None:
+    """Return the path of a Hub file if the cache has it, without looking at the Hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(
+        file.repo, file.filename, cache_dir=cache_dir, revision=file.revision
+    )
+    return Path(found) if isinstance(found, str) else None
+
+
+def remove(path: Path) -> None:
+    """Delete a file of the Hub's cache, with the blob that it links to."""
+    while path.is_symlink():
+        target = path.parent / path.readlink()
+        path.unlink()
+        path = target
+    path.unlink(missing_ok=True)
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids the network, set now or when huggingface_hub was imported."""
+    from huggingface_hub import constants
+
+    now = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    return now or bool(constants.HF_HUB_OFFLINE)
+
+
+def _download_once(file: HubFile, cache_dir: str | Path | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    path = hf_hub_download(
+        file.repo,
+        file.filename,
+        revision=file.revision,
+        cache_dir=cache_dir,
+        library_name="ddrnet",
+        local_files_only=is_offline(),
+    )
+    return Path(path)
+
+
+def _check_transfer(path: Path, file: HubFile) -> None:
+    """Compare a large file with the hash that its blob is named after; the client does not.
+
+    Raises:
+        HubError: If they differ; the blob is removed, or it would stay for ever.
+    """
+    expected = path.readlink().name if path.is_symlink() else ""
+    if not re.fullmatch(r"[0-9a-f]{64}", expected):
+        return
+    got = sha256_of(path)
+    if got != expected:
+        remove(path)
+        raise HubError(
+            f"{file.address} sent other bytes than it should: {file.filename} has sha256 {got}, "
+            f"expected {expected}; it was removed from the cache, try again"
+        )
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """Return all that the Hub's client raises: its HTTP library changed with its versions, and
+    hf_xet, which it may use, raises RuntimeError.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.errors import HFValidationError
+
+    http_library = import_module(type(get_session()).__module__.partition(".")[0])
+    return (OSError, RuntimeError, HFValidationError, http_library.HTTPError)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the operating system refused a file; the network's own errors carry no number."""
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    of_the_hub = isinstance(error, HfHubHTTPError | EntryNotFoundError | ConnectionError)
+    return isinstance(error, OSError) and not of_the_hub and error.errno is not None
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the server failed in a way that may be gone a moment later."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return status in TRANSIENT_STATUSES
+    return error.__cause__ is not None and _is_transient(error.__cause__)
+
+
+def _reason(error: Exception, file: HubFile) -> str:
+    from huggingface_hub import constants, errors
+
+    repo = file.repo
+    if isinstance(error, errors.HFValidationError):
+        return f"{repo!r} is not the name of a Hub repository, which is 'owner/name': {error}"
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"{repo} is gated: accept its terms at {constants.ENDPOINT}/{repo}, then set HF_TOKEN "
+            "or run `hf auth login`"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"there is no model {repo} at {constants.ENDPOINT}, or it is private: check the name; "
+            "for a private one set HF_TOKEN or run `hf auth login`"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{repo} has no revision {file.revision!r}"
+    if isinstance(error, errors.LocalEntryNotFoundError) and is_offline():
+        return f"{file.address} is not in the cache and HF_HUB_OFFLINE is set: unset it once"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return f"cannot reach {constants.ENDPOINT} for {file.address}: {error.__cause__ or error}"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"{file.address} has no file {file.filename}"
+    return f"cannot fetch {file.filename} of {file.address}: {error}"
