@@ -50,8 +50,17 @@ _IMAGENET: dict[str, Any] = {
 def _miou(single: float, multi: float) -> tuple[Metric, ...]:
     by = "mmsegmentation"
     return (
-        Metric("mIoU", single, "val", (1024, 2048), reported_by=by),
-        Metric("mIoU", multi, "val", (1024, 2048), scales="multi", flip=True, reported_by=by),
+        Metric("mIoU", single, "Cityscapes", "val", (1024, 2048), reported_by=by),
+        Metric(
+            "mIoU",
+            multi,
+            "Cityscapes",
+            "val",
+            (1024, 2048),
+            scales="multi",
+            flip=True,
+            reported_by=by,
+        ),
     )
 
 

@@ -51,11 +51,13 @@ def _drive(file_id: str, **known: Any) -> WebFile:
 
 
 def _miou(value: float, *, flip: bool = False, reported_by: str = "the authors") -> Metric:
-    return Metric("mIoU", value, "val", (1024, 2048), flip=flip, reported_by=reported_by)
+    return Metric(
+        "mIoU", value, "Cityscapes", "val", (1024, 2048), flip=flip, reported_by=reported_by
+    )
 
 
 def _top1(value: float) -> tuple[Metric, ...]:
-    return (Metric("top-1 accuracy", value, "val", (224, 224)),)
+    return (Metric("top-1 accuracy", value, "ImageNet-1k", "val", (224, 224)),)
 
 
 ROWS = (

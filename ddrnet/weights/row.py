@@ -110,7 +110,8 @@ class Metric:
     Attributes:
         name: "mIoU" or "top-1 accuracy".
         value: A fraction, 0-1.
-        split: The images it was measured on.
+        data: The data set it was measured on, as people call it.
+        split: The part of the data set.
         resolution: Height and width of the network's input, in pixels.
         scales: Whether logits of several image sizes were averaged.
         flip: Whether logits of the mirrored image were averaged in.
@@ -119,6 +120,7 @@ class Metric:
 
     name: str
     value: float
+    data: str
     split: str
     resolution: tuple[int, int]
     scales: Literal["single", "multi"] = "single"
@@ -132,10 +134,10 @@ class Metric:
 
     @property
     def conditions(self) -> str:
-        """Split, input size, scales and flipping, as one phrase."""
+        """Data, split, input size, scales and flipping, as one phrase."""
         height, width = self.resolution
         flip = " and flip" if self.flip else ""
-        return f"{self.split}, {height} x {width}, {self.scales} scale{flip}"
+        return f"{self.data} {self.split}, {height} x {width}, {self.scales} scale{flip}"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ def _file(name: str) -> tuple[WebFile, ...]:
 
 
 def _miou(value: float) -> tuple[Metric, ...]:
-    return (Metric("mIoU", value, "val", (1024, 2048), reported_by="super-gradients"),)
+    return (
+        Metric("mIoU", value, "Cityscapes", "val", (1024, 2048), reported_by="super-gradients"),
+    )
 
 
 _DISTILLED: dict[str, Any] = {

@@ -63,7 +63,7 @@ def test_segmentation_rows_alone_have_classes(row):
 def test_metrics_are_fractions_with_conditions(row):
     for metric in row.metrics:
         assert 0.5 < metric.value < 1
-        assert metric.split in metric.conditions
+        assert metric.data == row.data
         assert all(size >= 224 for size in metric.resolution)
 
 
@@ -89,10 +89,10 @@ def test_mmseg_links_carry_their_hash():
 
 
 def test_a_metric_prints_as_published():
-    metric = Metric("mIoU", 0.778, "val", (1024, 2048))
+    metric = Metric("mIoU", 0.778, "Cityscapes", "val", (1024, 2048))
     assert metric.percent == "77.8"
-    assert metric.conditions == "val, 1024 x 2048, single scale"
-    both = Metric("mIoU", 0.8015, "val", (1024, 2048), scales="multi", flip=True)
+    assert metric.conditions == "Cityscapes val, 1024 x 2048, single scale"
+    both = Metric("mIoU", 0.8015, "Cityscapes", "val", (1024, 2048), scales="multi", flip=True)
     assert both.percent == "80.15"
     assert both.conditions.endswith("multi scale and flip")
 
