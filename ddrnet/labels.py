@@ -28,6 +28,9 @@ class ClassLabel:
         category_id: The group's number.
         has_instances: Whether single objects are told apart in the annotations.
         ignored: Whether the official evaluation leaves the class out.
+
+    Raises:
+        ValueError: If the colour is not three values from 0 to 255.
     """
 
     name: str
@@ -39,6 +42,14 @@ class ClassLabel:
     has_instances: bool = False
     ignored: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "color", tuple(self.color))
+        if len(self.color) != 3 or not all(0 <= value <= 255 for value in self.color):
+            raise ValueError(
+                f"the colour of {self.name!r} must be red, green and blue from 0 to 255, "
+                f"got {self.color}"
+            )
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -48,8 +59,8 @@ class LabelTable:
     `numpy.frombuffer(table.id_to_train_id, "uint8")[labels]` translates a whole label map.
 
     Raises:
-        ValueError: If two rows share a name or an id, an id is no 8-bit value, or the train ids
-            are not 0, 1, 2, ... without a gap.
+        ValueError: If two rows share a name or an id, an id exceeds 255, or the train ids are not
+            0, 1, 2, ... without a gap.
     """
 
     name: str
@@ -66,11 +77,8 @@ class LabelTable:
                 f"the train ids of {self.name} must be 0, 1, 2, ... below {IGNORE_INDEX}, "
                 f"or {IGNORE_INDEX} for an ignored class, got {sorted(trained)}"
             )
-        if any(label_id >= IGNORE_INDEX for label_id in ids):
-            raise ValueError(
-                f"the ids of {self.name} must lie below {IGNORE_INDEX}, which stands for ignored "
-                f"pixels, got {sorted(ids)}"
-            )
+        if max(ids, default=0) > 255:
+            raise ValueError(f"the ids of {self.name} must be 8-bit values, got {sorted(ids)}")
 
     @cached_property
     def classes(self) -> tuple[ClassLabel, ...]:
@@ -93,12 +101,12 @@ class LabelTable:
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The values that may stand in a label file: every id, and `IGNORE_INDEX`."""
+        """The values that may stand in a label file: every id, and `IGNORE_INDEX` in any case."""
         return frozenset(row.id for row in self.rows if row.id >= 0) | {IGNORE_INDEX}
 
     @cached_property
     def id_to_train_id(self) -> bytes:
-        """The train id of each label value; `IGNORE_INDEX` for values that are no id."""
+        """The train id of each label value; `IGNORE_INDEX` for a value that is no id."""
         train_ids = bytearray([IGNORE_INDEX] * 256)
         for row in self.rows:
             if row.id >= 0:

@@ -109,7 +109,7 @@ def test_class_labels_refuse_what_makes_no_classes(names, error, says):
     ("rows", "says"),
     [
         ([ClassLabel("a", (0, 0, 0), 1)], r"0, 1, 2, \.\.\. below 255.*\[1\]"),
-        ([ClassLabel("a", (0, 0, 0), 0, 300)], r"ids of own must lie below 255.*300"),
+        ([ClassLabel("a", (0, 0, 0), 0, 300)], r"8-bit values, got \[300\]"),
         ([ClassLabel("a", (0, 0, 0), 0, 4), ClassLabel("b", (0, 0, 0), 1, 4)], r"\[4\] more than"),
         ([ClassLabel("a", (0, 0, 0), 0), ClassLabel("a", (0, 0, 0), 1)], r"\['a'\] more than"),
     ],
@@ -117,6 +117,22 @@ def test_class_labels_refuse_what_makes_no_classes(names, error, says):
 def test_a_table_refuses_rows_that_contradict_each_other(rows, says):
     with pytest.raises(ValueError, match=says):
         LabelTable("own", rows)
+
+
+def test_255_is_ignored_unless_a_row_claims_it():
+    plain = LabelTable("own", class_labels(["background", "object"]))
+    masks = LabelTable(
+        "masks", class_labels(["background", ClassLabel("object", (9, 9, 9), id=255)])
+    )
+    assert plain.id_to_train_id[255] == IGNORE_INDEX
+    assert (masks.id_to_train_id[0], masks.id_to_train_id[255]) == (0, 1)
+    assert masks.train_id_to_id[:2] == bytes([0, 255])
+
+
+@pytest.mark.parametrize("color", [(0, 0), (0, 0, 256), (-1, 0, 0)])
+def test_a_color_is_three_bytes(color):
+    with pytest.raises(ValueError, match="red, green and blue"):
+        ClassLabel("x", color)
 
 
 def test_labels_load_no_torch():
