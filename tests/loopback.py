@@ -3,12 +3,20 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass
@@ -134,6 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", urlsplit(self.path).path)
         if found:
             return self.resolve(*found.groups(), send_body)
+        described = re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/main", self.path.split("?")[0])
+        if described:  # older clients ask before they upload
+            return self.reply_json({"id": described[1], "xetEnabled": False})
         return self.plain(self.owner.next_reply(self.path), send_body)
 
     def plain(self, reply, send_body):
@@ -246,3 +257,33 @@ class _Handler(BaseHTTPRequestHandler):
     def reply_json(self, value):
         body = json.dumps(value).encode()
         self.plain(Reply(body, headers={"Content-Type": "application/json"}, ranges=False), True)
+
+
+def run_fresh(code, server, home, **environment):
+    """Run `code` in a fresh interpreter that knows the Hub at `server` alone; return its result.
+
+    The code calls `report(value)`, once, with something that JSON can hold.
+    """
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    settings = {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    result = Path(home) / f"report-{uuid.uuid4().hex}.json"
+    head = (
+        "import json, pathlib\n"
+        f"report = lambda value: pathlib.Path({str(result)!r}).write_text(json.dumps(value))\n"
+    )
+    Path(home).mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)],
+        env={**clean, **settings, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(result.read_text())

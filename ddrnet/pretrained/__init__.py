@@ -1,4 +1,30 @@
-"""Pretrained weights: fetched, verified, converted, cached; models saved and published.
+"""Pretrained weights in, models out: fetched, verified, cached, saved, published.
 
-Importing this package loads no torch; `ddrnet.pretrained.cache` never does.
+Names are bound on first use, so that `ddrnet.pretrained.cache` can be used without torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddrnet.pretrained.fetch import fetch_state_dict as fetch_state_dict
+    from ddrnet.pretrained.folder import is_folder_name as is_folder_name
+    from ddrnet.pretrained.folder import read_folder as read_folder
+    from ddrnet.pretrained.saving import push_to_hub as push_to_hub
+    from ddrnet.pretrained.saving import save_pretrained as save_pretrained
+
+_HOME_OF = {
+    "fetch_state_dict": "fetch",
+    "is_folder_name": "folder",
+    "read_folder": "folder",
+    "push_to_hub": "saving",
+    "save_pretrained": "saving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ddrnet.pretrained' has no attribute {name!r}")
+    return getattr(import_module(f"ddrnet.pretrained.{_HOME_OF[name]}"), name)

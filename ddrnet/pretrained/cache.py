@@ -120,7 +120,11 @@ class CacheFolder:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside `path` and rename: the file is there as a whole or as it was before."""
+    """Write beside `path` and rename: the file is there as a whole or as it was before.
+
+    Raises:
+        OSError: If it cannot be written; it names `path`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("wb") as file:
@@ -128,6 +132,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -43,6 +44,39 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
         wait *= 2
     _check_transfer(path, file)
     return path
+
+
+def upload(
+    repo: str, files: Mapping[str, bytes], message: str, *, private: bool | None = None
+) -> str:
+    """Write files to a repository in one commit; the repository is created where missing.
+
+    Args:
+        repo: "owner/name".
+        files: Path in the repository -> content.
+        message: Of the commit.
+        private: Whether a new repository is private; None leaves it to the owner's settings.
+
+    Returns:
+        The commit's hash.
+
+    Raises:
+        HubError: If the Hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    if is_offline():
+        raise HubError(f"cannot upload to {repo}: HF_HUB_OFFLINE is set")
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    api = HfApi(library_name="ddrnet")
+    try:
+        url = api.create_repo(repo, private=private, exist_ok=True)
+        commit = api.create_commit(url.repo_id, operations, commit_message=message)
+    except _hub_errors() as error:
+        raise HubError(
+            f"cannot upload to {repo}: {error}; HF_TOKEN or `hf auth login` give the right to write"
+        ) from error
+    return str(commit.oid)
 
 
 def find_cached(file: HubFile, cache_dir: str | Path | None = None) -> Path | None:
@@ -105,12 +139,11 @@ def _check_transfer(path: Path, file: HubFile) -> None:
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """Return all that the Hub's client raises: its HTTP library changed with its versions, and
-    hf_xet, which it may use, raises RuntimeError.
-    """
+    """Return all that the Hub's client raises."""
     from huggingface_hub import get_session
     from huggingface_hub.errors import HFValidationError
 
+    # Its HTTP library changed with its versions; hf_xet, which it may use, raises RuntimeError.
     http_library = import_module(type(get_session()).__module__.partition(".")[0])
     return (OSError, RuntimeError, HFValidationError, http_library.HTTPError)
 

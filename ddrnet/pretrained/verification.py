@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
+from ddrnet.pretrained.cache import CacheFolder, sha256_of
 from ddrnet.pretrained.download import SourceError
 from ddrnet.weights.row import Source
 
@@ -19,39 +21,53 @@ Verification = Literal[
 """What is known of a file, the best first."""
 
 
-def check(source: Source, sha256: str, size: int, seen: str | None) -> Verification:
-    """Compare a file with what is known of it.
+class Verdict(NamedTuple):
+    """The result of a check.
+
+    Attributes:
+        verification: How far the file is known to be the right one.
+        sha256: The file's hash, in hex.
+    """
+
+    verification: Verification
+    sha256: str
+
+
+def check(source: Source, path: Path, folder: CacheFolder) -> Verdict:
+    """Compare a file with the published hash, or else with the one that was first seen.
 
     Args:
         source: Where the file came from.
-        sha256: Its hash, 64 hex digits.
-        size: In bytes.
-        seen: The hash when the source was first used here, or None.
+        path: The file.
+        folder: Holds the record of what was first seen.
 
     Raises:
-        SourceError: If the file is not the one that was published or first seen.
+        SourceError: If it is another file.
     """
+    sha256, size = sha256_of(path), path.stat().st_size
     if source.sha256 and source.enforced:
-        return _check_published(source, sha256, size)
-    if source.sha256 and sha256 == source.sha256:
-        return "as others report"
+        return Verdict(_compare_published(source, sha256, size), sha256)
+    if source.sha256 == sha256:
+        return Verdict("as others report", sha256)
     if source.sha256:
         logger.warning(
-            "%s is not the file that others report: sha256 %s, size %d; theirs is %s",
-            source.address,
-            sha256,
-            size,
-            source.sha256,
+            "%s is not the file that others report: %d bytes with sha256 %s instead of %s",
+            *(source.address, size, sha256, source.sha256),
         )
-    if seen and seen != sha256:
-        raise SourceError(f"the file has changed: sha256 {sha256}, when first fetched {seen}")
-    return "recorded locally, not verified"
+    seen = folder.read_record().seen.get(source.address, sha256)
+    if seen != sha256:
+        raise SourceError(
+            f"the file changed since it was first fetched: sha256 {sha256}, then {seen}; if that "
+            f"is right, delete {folder.record_path}"
+        )
+    return Verdict("recorded locally, not verified", sha256)
 
 
-def _check_published(source: Source, sha256: str, size: int) -> Verification:
+def _compare_published(source: Source, sha256: str, size: int) -> Verification:
     expected = source.sha256 or ""
     if source.size not in (None, size):
-        raise SourceError(f"{size} bytes, expected {source.size}")
+        raise SourceError(f"the file has {size} bytes, expected {source.size}")
     if not sha256.startswith(expected):
-        raise SourceError(f"wrong file: sha256 {sha256[: len(expected)]}, expected {expected}")
+        got = sha256[: len(expected)]
+        raise SourceError(f"the file has sha256 {got}, expected {expected}")
     return "verified" if len(expected) == 64 else "verified by prefix"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from huggingface_hub import constants
-from loopback import Loopback, Reply
+from loopback import Reply
 
 from ddrnet.pretrained import download as module
 from ddrnet.pretrained.download import SourceError, download
@@ -18,12 +18,6 @@ BODY = os.urandom(700_001)
 def impatient(monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-
-
-@pytest.fixture
-def server():
-    with Loopback() as loopback:
-        yield loopback
 
 
 def fetch(server, path, *replies, folder):
@@ -116,7 +110,7 @@ def test_gives_up_at_once_where_waiting_is_of_no_use(server, tmp_path):
 
 
 def test_nobody_there(tmp_path):
-    with pytest.raises(SourceError, match="no connection: .*refused"):
+    with pytest.raises(SourceError, match=r"no connection: .*refused"):
         download(WebFile(("http://127.0.0.1:9/file.pth",)), tmp_path / "file")
 
 
@@ -125,7 +119,7 @@ def test_takes_the_second_link_and_names_every_reason(server, tmp_path):
     download(WebFile((first, second)), tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BODY
     server.serve("/second", Reply(status=410))
-    with pytest.raises(SourceError, match="HTTP 404.*; HTTP 410"):
+    with pytest.raises(SourceError, match=r"HTTP 404.*; HTTP 410"):
         download(WebFile((first, second)), tmp_path / "file")
 
 

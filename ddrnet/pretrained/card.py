@@ -1,0 +1,128 @@
+"""The model card: what a repository's page says, for people and for the Hub's search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ddrnet.pretrained.manifest import LIBRARY, Manifest
+from ddrnet.weights.row import Metric, WeightsRow
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_METRIC_TYPES = {"mIoU": "mean_iou", "top-1 accuracy": "accuracy"}
+
+
+def model_card(
+    manifest: Manifest,
+    place: str,
+    *,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
+    row: WeightsRow | None = None,
+) -> str:
+    """Return the text of README.md.
+
+    Args:
+        manifest: The model.
+        place: The name that `create_model` loads it by.
+        license: SPDX identifier; by default that of the weights it started from.
+        datasets: What it was trained on, as people call it.
+        row: The weights row, if the tensors are exactly those of the row.
+    """
+    from huggingface_hub import ModelCardData
+
+    start = manifest.row
+    data = ModelCardData(
+        library_name=LIBRARY,
+        pipeline_tag="image-segmentation",
+        license=(license or (start.license if start else "")).lower() or None,
+        datasets=[dataset.lower() for dataset in datasets] or None,
+        tags=["ddrnet", "semantic-segmentation", "real-time"],
+        model_name=_title(manifest),
+        eval_results=[_evaluation(metric) for metric in manifest.metrics] or None,
+    )
+    sections = [
+        f"# {_title(manifest)}",
+        _introduction(manifest, place),
+        _results(manifest.metrics),
+        _classes(manifest),
+        _provenance(row) if row else _start(start),
+    ]
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _title(manifest: Manifest) -> str:
+    return manifest.architecture or "DDRNet"
+
+
+def _evaluation(metric: Metric) -> EvalResult:
+    from huggingface_hub import EvalResult
+
+    return EvalResult(
+        task_type="image-segmentation" if metric.name == "mIoU" else "image-classification",
+        dataset_type=metric.data.lower(),
+        dataset_name=metric.data,
+        dataset_split=metric.split,
+        metric_type=_METRIC_TYPES.get(metric.name, metric.name),
+        metric_name=f"{metric.name} ({metric.conditions})",
+        metric_value=metric.value,
+    )
+
+
+def _introduction(manifest: Manifest, place: str) -> str:
+    mean = ", ".join(f"{value:g}" for value in manifest.preprocessing.mean)
+    std = ", ".join(f"{value:g}" for value in manifest.preprocessing.std)
+    return (
+        "DDRNet ([arXiv 2101.06085](https://arxiv.org/abs/2101.06085)) segments road scenes in "
+        f"real time.\n\n```python\nimport ddrnet\n\nmodel = ddrnet.create_model({place!r}, "
+        "pretrained=True).eval()\n```\n\n"
+        f"Input: images of {manifest.in_chans} channels, scaled to 0-1, minus mean ({mean}), "
+        f"divided by standard deviation ({std}). Any height and width from 32 pixels."
+    )
+
+
+def _results(metrics: Sequence[Metric]) -> str:
+    if not metrics:
+        return ""
+    lines = [
+        f"| {metric.name} | {metric.percent} | {metric.conditions} | {metric.reported_by} |"
+        for metric in metrics
+    ]
+    head = "## Results\n\n| metric | % | conditions | reported by |\n|---|---|---|---|\n"
+    return head + "\n".join(lines)
+
+
+def _classes(manifest: Manifest) -> str:
+    if not manifest.classes:
+        return ""
+    lines = [
+        f"| {index} | {row.name} | {', '.join(map(str, row.color))} |"
+        for index, row in enumerate(manifest.classes)
+    ]
+    return "## Classes\n\n| index | name | colour |\n|---|---|---|\n" + "\n".join(lines)
+
+
+def _start(row: WeightsRow | None) -> str:
+    if row is None:
+        return ""
+    return (
+        f"## Origin\n\nTraining started from `{row.name}` ({row.origin}, {row.license}).\n"
+        f"{row.data_terms}"
+    )
+
+
+def _provenance(row: WeightsRow) -> str:
+    facts = {
+        "Published by": row.origin,
+        "Licence of the code": f"{row.license}. {row.license_note}",
+        "Terms of the data": row.data_terms,
+        "Trained on": f"{row.data}, {row.train_split}",
+        "Extra data": row.extra_data,
+        "Distillation": row.distillation,
+        "Recipe": row.recipe,
+        "Not verified": " ".join(row.unverified),
+    }
+    lines = [f"* {name}: {fact}" for name, fact in facts.items() if fact]
+    return "## Origin\n\n" + "\n".join(lines)

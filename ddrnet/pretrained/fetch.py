@@ -1,0 +1,191 @@
+"""From a row of the weights table to verified tensors in this library's names."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ddrnet.checkpoints import read_state_dict, to_ddrnet
+from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
+from ddrnet.pretrained import hub
+from ddrnet.pretrained.cache import CacheFolder, write_atomically, writing_to
+from ddrnet.pretrained.download import SourceError, download
+from ddrnet.pretrained.inventory import source_groups
+from ddrnet.pretrained.saving import serialize
+from ddrnet.pretrained.verification import check
+from ddrnet.weights import rows_of
+from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
+
+logger = logging.getLogger("ddrnet")
+
+
+def fetch_state_dict(
+    row: WeightsRow, cache_dir: str | PathLike[str] | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors of a row, as `fetch_weights` finds them."""
+    return dict(load_file(fetch_weights(row, cache_dir)))
+
+
+def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None) -> Path:
+    """Return the path of a row's weights, fetched, verified and converted if need be.
+
+    The first call fetches from the sources in order; later ones read one file and no network.
+    Processes that start together fetch once.
+
+    Args:
+        row: A row of the weights table.
+        cache_dir: Replaces the Hub's and this library's caches.
+
+    Returns:
+        A safetensors file with this library's tensor names.
+
+    Raises:
+        WeightsUnavailableError: If no source gives the weights, with every reason, or if the
+            cache cannot be written.
+    """
+    root = None if cache_dir is None else Path(cache_dir).expanduser()
+    fetch = _Fetch(row, CacheFolder.of(row, root), root)
+    for sources in source_groups(row):
+        path = fetch.find_cached(sources) or fetch.fetch(sources)
+        if path is not None:
+            return path
+    raise WeightsUnavailableError(fetch.explanation())
+
+
+@dataclass
+class _Fetch:
+    """One attempt to get the weights of a row."""
+
+    row: WeightsRow
+    folder: CacheFolder
+    cache_dir: Path | None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def find_cached(self, sources: Sequence[Source]) -> Path | None:
+        """Return what the cache has of these sources, every byte of it compared."""
+        for source in sources:
+            if isinstance(source, HubFile):
+                path = hub.find_cached(source, self.cache_dir)
+                if path is not None and self._is_intact(path, source):
+                    return path
+        if not any(isinstance(source, WebFile) for source in sources):
+            return None
+        if not self.folder.is_filled():
+            return None
+        if self.folder.is_intact():
+            return self.folder.weights
+        logger.warning("%s is damaged; fetching it again", self.folder.weights)
+        return None
+
+    def fetch(self, sources: Sequence[Source]) -> Path | None:
+        """Fetch from the first source that works, unless another process just did."""
+        if hub.is_offline():
+            return None
+        with writing_to(self.folder.path), self._locked():
+            return self.find_cached(sources) or self._try_all(sources)
+
+    def explanation(self) -> str:
+        """Say why there are no weights, and what else there is."""
+        if hub.is_offline():
+            return (
+                f"{self.row.name} is not in the cache ({self.folder.path}) and HF_HUB_OFFLINE is "
+                "set: unset it once to fetch, or load a file of yours with checkpoint_path="
+            )
+        tried = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
+        others = [row.tag for row in rows_of(self.row.model) if row.tag != self.row.tag]
+        return (
+            f"cannot fetch {self.row.name}. {tried}. Other weights of {self.row.model}: "
+            f"{', '.join(others) or 'none'}. A file that you fetched yourself loads with "
+            "checkpoint_path="
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the row's lock, which the system releases even when a process is killed."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("waiting for another process that fetches %s", self.row.name)
+            lock.acquire()
+        try:
+            self.folder.remove_leftovers()
+            yield
+        finally:
+            lock.release()
+
+    def _try_all(self, sources: Sequence[Source]) -> Path | None:
+        for source in sources:
+            logger.info("fetching %s from %s", self.row.name, source.address)
+            try:
+                return self._fetch_one(source)
+            except (SourceError, HubError, CheckpointError) as error:
+                self.reasons[source.address] = str(error)
+                logger.warning("%s: %s", source.address, error)
+        return None
+
+    def _fetch_one(self, source: Source) -> Path:
+        if isinstance(source, HubFile):
+            return self._fetch_hub_file(source)
+        assert isinstance(source, WebFile)
+        try:
+            return self._fetch_web_file(source)
+        finally:
+            self.folder.download.unlink(missing_ok=True)
+
+    def _fetch_hub_file(self, source: HubFile) -> Path:
+        path = hub.download(source, self.cache_dir)
+        try:
+            verdict = check(source, path, self.folder)
+            self._check_contents(_read_safetensors(path))
+        except (SourceError, CheckpointError):
+            hub.remove(path)
+            raise
+        self.folder.write_record(self._record(source, verdict))
+        return path
+
+    def _fetch_web_file(self, source: WebFile) -> Path:
+        folder = self.folder
+        download(source, folder.download)
+        verdict = check(source, folder.download, folder)
+        state = to_ddrnet(read_state_dict(folder.download))
+        self._check_contents(state)
+        content = serialize(state)
+        record = replace(
+            self._record(source, verdict),
+            source=source.address,
+            verification=verdict.verification,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+        )
+        folder.write_record(record)
+        write_atomically(folder.weights, content)
+        return folder.weights
+
+    def _is_intact(self, path: Path, source: HubFile) -> bool:
+        """Compare a file in the Hub's cache; a damaged one is removed, or it would stay."""
+        try:
+            check(source, path, self.folder)
+        except SourceError as error:
+            logger.warning("%s is damaged; fetching it again: %s", path, error)
+            with writing_to(path.parent):
+                hub.remove(path)
+            return False
+        return True
+
+    def _record(self, source: Source, verdict: Verdict) -> Record:
+        """Return the record, with the hash of a source that nobody vouches for."""
+        record = self.folder.read_record()
+        if verdict.verification.startswith("verified"):
+            return record
+        return record.with_seen(source.address, verdict.sha256)
