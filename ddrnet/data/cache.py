@@ -1,0 +1,158 @@
+"""Decoded samples on disk, one memory-mapped file each, built when first read.
+
+A file is written beside its place, flushed and renamed: a process killed at any moment leaves no
+half entry. Processes that want the same entry wait for the first to build it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddrnet.data.decoding import image_size
+from ddrnet.data.samples import Sample, read_sample
+from ddrnet.errors import DatasetError
+from ddrnet.labels import LabelTable
+
+_BYTES_PER_PIXEL = 4
+"""Three channels and a label."""
+
+_FORMAT = "1"
+
+_logger = logging.getLogger(__name__)
+
+
+class DecodedCache:
+    """Memory-mapped images and train ids of a list of samples.
+
+    An entry belongs to the paths of a sample's files and the classes they are read with, and is
+    valid while the files keep their sizes and modification times. An entry takes 4 bytes per
+    pixel: 25 GB for the training images of Cityscapes.
+
+    Args:
+        directory: The folder of the entries, made if absent; data sets may share it.
+        samples: The samples.
+
+    Raises:
+        DatasetError: If a source file is missing, or the disk cannot hold the missing entries.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], samples: Sequence[Sample]) -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._samples = tuple(samples)
+        self._entries = tuple(self.directory / _entry_name(sample) for sample in samples)
+        self._check_space()
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return (3, H, W) uint8 and (H, W) uint8, mapped copy-on-write: writing changes no file.
+
+        Raises:
+            DatasetError: If a source file is missing, or an absent entry cannot be built from it.
+            OSError: If the disk is full or read-only.
+        """
+        entry, sample = self._entries[index], self._samples[index]
+        return _mapped(entry, _source_state(sample)) or _built(entry, sample)
+
+    def _check_space(self) -> None:
+        missing = [
+            sample
+            for entry, sample in zip(self._entries, self._samples, strict=True)
+            if _mapped(entry, _source_state(sample)) is None
+        ]
+        needed = sum(_decoded_bytes(sample) for sample in missing)
+        free = shutil.disk_usage(self.directory).free
+        if needed > free:
+            raise DatasetError(
+                f"the decoded cache needs {needed / 1e9:.3g} GB more in {self.directory}, "
+                f"{len(missing)} samples at {_BYTES_PER_PIXEL} bytes per pixel; {free / 1e9:.3g} "
+                f"GB are free: give a cache_dir on a larger disk, or none"
+            )
+        if missing:
+            _logger.info(
+                "decoding %d samples into %s as they are read: %.3g GB",
+                len(missing), self.directory, needed / 1e9,
+            )  # fmt: skip
+
+
+def _entry_name(sample: Sample) -> str:
+    files = sample.image.absolute(), sample.labels and sample.labels.absolute()
+    return _digest((*files, _table_digest(sample.table))) + ".safetensors"
+
+
+@cache
+def _table_digest(table: LabelTable) -> str:
+    return _digest(table.rows)
+
+
+def _digest(key: object) -> str:
+    return hashlib.blake2b(repr(key).encode(), digest_size=16).hexdigest()
+
+
+def _source_state(sample: Sample) -> dict[str, str]:
+    """Return what must not have changed since an entry was built."""
+    try:
+        image = sample.image.stat()
+        labels = sample.labels.stat() if sample.labels else None
+    except OSError as error:
+        raise DatasetError(str(error)) from error
+    return {
+        "format": _FORMAT,
+        "image": f"{image.st_size} {image.st_mtime_ns}",
+        "labels": f"{labels.st_size} {labels.st_mtime_ns}" if labels else "",
+    }
+
+
+def _mapped(entry: Path, state: dict[str, str]) -> tuple[Tensor, Tensor] | None:
+    """Return a valid entry's image and labels without reading their pixels."""
+    try:
+        with safe_open(entry, framework="pt") as file:
+            if file.metadata() != state:
+                return None
+            return file.get_tensor("image").permute(2, 0, 1), file.get_tensor("labels")
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def _built(entry: Path, sample: Sample) -> tuple[Tensor, Tensor]:
+    lock = entry.with_suffix(".lock")
+    with FileLock(lock):
+        state = _source_state(sample)
+        tensors = _mapped(entry, state)
+        if tensors is None:
+            tensors = read_sample(sample)
+            _write(entry, tensors, state)
+        lock.unlink(missing_ok=True)  # who waits for it finds the entry finished
+    return tensors
+
+
+def _write(entry: Path, tensors: tuple[Tensor, Tensor], state: dict[str, str]) -> None:
+    image, labels = tensors
+    rows = {"image": image.permute(1, 2, 0).contiguous(), "labels": labels.contiguous()}
+    part = entry.with_suffix(".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(save(rows, state))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, entry)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _decoded_bytes(sample: Sample) -> int:
+    try:
+        height, width = image_size(sample.image)
+    except (OSError, ValueError) as error:
+        raise DatasetError(str(error)) from error
+    return _BYTES_PER_PIXEL * height * width
