@@ -20,7 +20,16 @@ Annotations = Literal["fine", "coarse"]
 _TRAIN_IDS = LabelTable(
     "Cityscapes train ids", tuple(replace(row, id=row.train_id) for row in CITYSCAPES.classes)
 )
-_IMAGE_SUFFIX = "_leftImg8bit.png"
+_IMAGES, _IMAGE_SUFFIX = "leftImg8bit", "_leftImg8bit.png"
+_KINDS = (
+    ("train", "fine"),
+    ("val", "fine"),
+    ("test", "fine"),
+    ("train", "coarse"),
+    ("val", "coarse"),
+    ("train_extra", "coarse"),
+)
+"""What is annotated how."""
 
 
 class Cityscapes(FileDataset):
@@ -76,32 +85,45 @@ def scan_cityscapes(root: Path, split: Split, annotations: Annotations | None = 
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {get_args(Split)}, got {split!r}")
-    annotations = annotations or ("coarse" if split == "train_extra" else "fine")
-    if annotations not in get_args(Annotations) or (split, annotations) in {
-        ("train_extra", "fine"),
-        ("test", "coarse"),
-    }:
-        raise ValueError(f"Cityscapes has no {annotations!r} annotations of split {split!r}")
     if split == "trainval":
-        return _scan(root, "train", annotations) + _scan(root, "val", annotations)
-    return _scan(root, split, annotations)
-
-
-def _scan(root: Path, folder: str, annotations: Annotations) -> Scan:
-    gt = f"gt{annotations.capitalize()}"
-    expected = [f"leftImg8bit/{folder}/CITY/CITY_000000_000000{_IMAGE_SUFFIX}"]
-    images = _files(root / "leftImg8bit" / folder, _IMAGE_SUFFIX)
-    if folder == "test":
-        samples = tuple(Sample(name, path, None, CITYSCAPES) for name, path in images.items())
-        problems: tuple[str, ...] = ()
-    else:
-        expected.append(
-            f"{gt}/{folder}/CITY/CITY_000000_000000_{gt}_labelIds.png (or _labelTrainIds.png)"
+        return scan_cityscapes(root, "train", annotations) + scan_cityscapes(
+            root, "val", annotations
         )
-        samples, problems = _labelled(images, root / gt / folder, gt)
-    if not images:
-        problems = (f"no images in {root / 'leftImg8bit' / folder}", *problems)
-    return Scan(samples, problems, tuple(expected))
+    kind = split, annotations or _usual_annotations(split)
+    if kind not in _KINDS:
+        raise ValueError(f"Cityscapes has no {annotations!r} annotations of split {split!r}")
+    return _scan(root, *kind)
+
+
+def scan_every_split(root: Path) -> dict[str, Scan]:
+    """Return a scan of each split and kind of annotation of which there is a folder."""
+    return {
+        f"{split}, {annotations}": _scan(root, split, annotations)
+        for split, annotations in _KINDS
+        if (split != "test" and (root / _gt(annotations) / split).is_dir())
+        or (annotations == _usual_annotations(split) and (root / _IMAGES / split).is_dir())
+    }
+
+
+def _scan(root: Path, split: str, annotations: str) -> Scan:
+    folder, gt = root / _IMAGES / split, _gt(annotations)
+    images = _files(folder, _IMAGE_SUFFIX)
+    lacking = () if images else (f"no images in {folder}",)
+    expected = f"{_IMAGES}/{split}/CITY/CITY_000000_000000{_IMAGE_SUFFIX}"
+    if split == "test":
+        samples = tuple(Sample(name, path, None, CITYSCAPES) for name, path in images.items())
+        return Scan(samples, lacking, (expected,))
+    samples, problems = _labelled(images, root / gt / split, gt)
+    labels = f"{gt}/{split}/CITY/CITY_000000_000000_{gt}_labelIds.png (or _labelTrainIds.png)"
+    return Scan(samples, lacking + problems, (expected, labels))
+
+
+def _usual_annotations(split: str) -> Annotations:
+    return "coarse" if split == "train_extra" else "fine"
+
+
+def _gt(annotations: str) -> str:
+    return f"gt{annotations.capitalize()}"
 
 
 def _labelled(
@@ -119,4 +141,5 @@ def _labelled(
 
 def _files(folder: Path, suffix: str) -> dict[str, Path]:
     """Return the files of every city by the name they share with their other files."""
-    return {path.name.removesuffix(suffix): path for path in sorted(folder.glob(f"*/*{suffix}"))}
+    paths = sorted(folder.glob(f"*/[!.]*{suffix}"))
+    return {path.name.removesuffix(suffix): path for path in paths}

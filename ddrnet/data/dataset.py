@@ -15,7 +15,6 @@ from torchvision import tv_tensors
 from ddrnet.data.cache import DecodedCache
 from ddrnet.data.decoding import Path
 from ddrnet.data.samples import Sample, read_labels, read_sample
-from ddrnet.errors import DatasetError
 from ddrnet.labels import IGNORE_INDEX, ClassLabel
 
 Transforms = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
@@ -142,14 +141,6 @@ class FileDataset(SegmentationDataset):
     def read_labels(self, index: int) -> Tensor:
         """Return the train ids alone, (H, W) uint8; without a cache the image is not decoded."""
         return read_labels(self.samples[index]) if self._cache is None else self.read(index)[1]
-
-    def problem(self, index: int) -> str | None:
-        """Return what is wrong with the files of a sample, or None; reads past the cache."""
-        try:
-            read_sample(self.samples[index])
-        except DatasetError as error:
-            return str(error)
-        return None
 
 
 @contextmanager
