@@ -1,0 +1,10 @@
+"""State dicts in, state dicts out: checkpoints of every family, read safely and fitted strictly."""
+
+from ddrnet.checkpoints.contents import Contents as Contents
+from ddrnet.checkpoints.contents import describe as describe
+from ddrnet.checkpoints.families import detect_family as detect_family
+from ddrnet.checkpoints.fitting import Fit as Fit
+from ddrnet.checkpoints.fitting import fit_state_dict as fit_state_dict
+from ddrnet.checkpoints.reading import read_state_dict as read_state_dict
+from ddrnet.checkpoints.renames import from_ddrnet as from_ddrnet
+from ddrnet.checkpoints.renames import to_ddrnet as to_ddrnet

@@ -1,0 +1,100 @@
+"""What a state dict in this library's names holds, read off its shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ddrnet.variants import OUTPUT_STRIDE, VARIANTS, DDRNetConfig, FusionStage
+
+HEADS = ("dappm.", "head.", "aux_head.")
+"""How the names begin that an ImageNet classifier or backbone lacks."""
+
+
+class Contents(NamedTuple):
+    """What a state dict holds.
+
+    Attributes:
+        config: The size, or None where tensors that tell it are missing. A backbone tells it only
+            if a published size, or the library's own, has such a backbone.
+        num_classes: Channels of the logits, or None without a segmentation head.
+        in_chans: Channels of the images, or None without a first convolution.
+        has_aux_head: Whether there is an auxiliary head.
+        is_backbone: Whether there is neither DAPPM nor any head: the rest of a classifier.
+    """
+
+    config: DDRNetConfig | None
+    num_classes: int | None
+    in_chans: int | None
+    has_aux_head: bool
+    is_backbone: bool
+
+
+def describe(state: Mapping[str, Tensor]) -> Contents:
+    """Return what a state dict in this library's names holds; nothing needs to be complete."""
+    is_backbone = not any(key.startswith(HEADS) for key in state)
+    return Contents(
+        config=_backbone_config(state) if is_backbone else _config(state),
+        num_classes=_channels(state, "head.conv2.weight"),
+        in_chans=_channels(state, "stem.0.weight", 1),
+        has_aux_head=any(key.startswith("aux_head.") for key in state),
+        is_backbone=is_backbone,
+    )
+
+
+def fusion_strides(state: Iterable[str]) -> tuple[int, ...]:
+    """Return the stride of every fusion stage, from the names alone.
+
+    Every convolution on the way from the high to the low resolution halves it.
+    """
+    depths: dict[int, int] = {}
+    for key in state:
+        match = re.fullmatch(r"fusion_stages\.(\d+)\.high_to_low\.(\d+)\.weight", key)
+        if match and int(match[2]) % 3 == 0:
+            depths[int(match[1])] = depths.get(int(match[1]), 0) + 1
+    return tuple(OUTPUT_STRIDE << depths[index] for index in sorted(depths))
+
+
+def _config(state: Mapping[str, Tensor]) -> DDRNetConfig | None:
+    try:
+        return DDRNetConfig(
+            width=_channels(state, "stem.0.weight") or 0,
+            trunk_depths=_trunk_depths(state),
+            fusion_stages=_fusion_stages(state),
+            dappm_width=_channels(state, "dappm.scales.0.2.weight") or 0,
+            head_width=_channels(state, "head.conv1.weight") or 0,
+        )
+    except ValueError:
+        return None
+
+
+def _backbone_config(state: Mapping[str, Tensor]) -> DDRNetConfig | None:
+    held = (_channels(state, "stem.0.weight"), _trunk_depths(state), _fusion_stages(state))
+    for config in VARIANTS.values():
+        if (config.width, config.trunk_depths, config.fusion_stages) == held:
+            return config
+    return None
+
+
+def _trunk_depths(state: Mapping[str, Tensor]) -> tuple[int, int]:
+    return _depth(state, "trunk.0"), _depth(state, "trunk.1")
+
+
+def _fusion_stages(state: Mapping[str, Tensor]) -> tuple[FusionStage, ...]:
+    return tuple(
+        FusionStage(stride, _depth(state, f"fusion_stages.{index}.low_res"))
+        for index, stride in enumerate(fusion_strides(state))
+    )
+
+
+def _depth(state: Mapping[str, Tensor], stage: str) -> int:
+    pattern = re.compile(rf"{re.escape(stage)}\.\d+\.conv1\.weight")
+    return sum(pattern.fullmatch(key) is not None for key in state)
+
+
+def _channels(state: Mapping[str, Tensor], key: str, dimension: int = 0) -> int | None:
+    tensor = state.get(key)
+    return tensor.shape[dimension] if tensor is not None and tensor.ndim == 4 else None

@@ -1,0 +1,206 @@
+"""Files of `torch.save`, read without running a line of them.
+
+torch's safe reader refuses a file that names any class it does not know, and training frameworks
+keep such things beside the weights: buffers, options, numpy scalars. Here an inert stand-in takes
+the place of each, and the same safe reader goes over the file again.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import struct
+import threading
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from ddrnet.checkpoints.scanning import Filling, Scanner
+from ddrnet.errors import CheckpointError, UnsafeCheckpointError
+
+BLOCKED_MODULES = frozenset({"nt", "os", "posix", "sys"})
+"""Modules that torch's safe reader never looks into, whatever it is told to allow."""
+
+ZIP_MAGIC = b"PK\x03\x04"
+"""What files of today's format begin with."""
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+"""The number in the first pickle of a legacy file. Source: torch.serialization.MAGIC_NUMBER."""
+
+_LEGACY_PICKLES = 5  # that number, a version, the system, the object, the keys of its storages
+_SAFE_PROTOCOL = 2
+
+# A damaged pickle makes torch's reader stumble over its own stack, memo or file.
+_STUMBLES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+
+_allowing = threading.Lock()  # torch keeps one list of allowed names for the whole process
+
+
+class StandIn:
+    """Takes the place of a foreign class or function; whatever it is handed, it does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an object of whatever the pickle hands over."""
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        """Forget the state."""
+
+
+class _ListStandIn(StandIn):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return []  # torch's safe reader appends to true lists only
+
+
+class _DictStandIn(StandIn):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return OrderedDict()  # and sets items of true dictionaries only
+
+
+_STAND_INS: dict[Filling, type[StandIn]] = {
+    "object": StandIn,
+    "list": _ListStandIn,
+    "dict": _DictStandIn,
+}
+
+
+def load_pickled(path: Path) -> object:
+    """Read a file of `torch.save`, of today's zip format or the legacy one, onto the CPU.
+
+    Returns:
+        What was saved; objects of foreign classes are `StandIn`s, lists or dictionaries.
+
+    Raises:
+        CheckpointError: If it is damaged, or torch did not write it.
+        UnsafeCheckpointError: If it names a function of a module that torch blocks.
+    """
+    try:
+        _check_archive(path)
+        return _load(path)
+    except _STUMBLES as error:
+        raise CheckpointError(
+            f"{path} is damaged or incomplete ({_reason(error)}): fetch or save it again"
+        ) from error
+
+
+def refuse_plain_pickle(path: Path) -> NoReturn:
+    """Say of a pickle that torch did not write why it is not read.
+
+    Raises:
+        CheckpointError: Always.
+        UnsafeCheckpointError: If it names a function of a module that torch blocks.
+    """
+    try:
+        _check_globals(path, _scan(path))
+    except _STUMBLES as error:
+        raise CheckpointError(f"{path} is a damaged pickle ({_reason(error)})") from error
+    raise CheckpointError(
+        f"{path} is a plain pickle, which only unsafe ways could read: load it where it was made "
+        "and save the state dict with torch.save"
+    )
+
+
+def _load(path: Path) -> object:
+    try:
+        return _torch_load(path)
+    except pickle.UnpicklingError:
+        scanner = _scan(path)
+    _check_globals(path, scanner)
+    with _allowing, torch.serialization.safe_globals(_stand_ins(scanner)):
+        return _torch_load(path)
+
+
+def _torch_load(path: Path) -> object:
+    with path.open("rb") as file:  # given a path, torch goes by its extension
+        content: object = torch.load(file, map_location="cpu", weights_only=True)
+    return content
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+
+
+def _check_archive(path: Path) -> None:
+    if not _is_zip(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(re.fullmatch(r"[^/]+/constants\.pkl", name) for name in names):
+        raise CheckpointError(
+            f"{path} is a TorchScript program; save the state_dict() of the model it was made from"
+        )
+    if not any(_is_data(name) for name in names):
+        raise CheckpointError(
+            f"{path} is a zip archive that torch.save did not write, it holds "
+            f"{', '.join(names[:5]) or 'nothing'}: unpack it if the checkpoint is inside"
+        )
+
+
+def _is_data(name: str) -> bool:
+    return re.fullmatch(r"[^/]+/data\.pkl", name) is not None
+
+
+def _scan(path: Path) -> Scanner:
+    scanner = Scanner()
+    if _is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            data = next(name for name in archive.namelist() if _is_data(name))
+            scanner.scan(io.BytesIO(archive.read(data)))
+        return scanner
+    with path.open("rb") as file:
+        is_legacy = LEGACY_MAGIC in file.read(32)
+        file.seek(0)
+        for _ in range(_LEGACY_PICKLES if is_legacy else 1):
+            scanner.scan(file)
+    return scanner
+
+
+def _check_globals(path: Path, scanner: Scanner) -> None:
+    names = {name for found in scanner.globals for name in found.spellings}
+    blocked = sorted(name for name in names if name.partition(".")[0] in BLOCKED_MODULES)
+    if blocked:
+        raise UnsafeCheckpointError(
+            f"{path} is not safe: it asks for {', '.join(blocked)}. Nothing of it was run; get the "
+            "weights from a source you trust"
+        )
+    if scanner.protocol > _SAFE_PROTOCOL:
+        raise CheckpointError(
+            f"{path} uses pickle protocol {scanner.protocol}, which torch does not read safely: "
+            "load it where it was made and save it with torch.save's defaults"
+        )
+
+
+def _stand_ins(scanner: Scanner) -> list[Any]:
+    """Return a class for every name, called like it, so that errors can say what a file holds."""
+    return [
+        (type(found.name, (_STAND_INS[filling],), {}), spelling)
+        for found, filling in scanner.globals.items()
+        for spelling in found.spellings
+    ]
+
+
+def _reason(error: BaseException) -> str:
+    """Return torch's own words, without its advice to read the file unsafely."""
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,100 @@
+"""What a pickle would import, found by reading its instructions and running none of them."""
+
+from __future__ import annotations
+
+import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+Filling = Literal["object", "list", "dict"]
+"""What the objects of a class are filled like: item by item as a list or dictionary, or not."""
+
+_FILLINGS: dict[str, Filling] = {
+    "APPEND": "list",
+    "APPENDS": "list",
+    "SETITEM": "dict",
+    "SETITEMS": "dict",
+}
+_KEEP_THEIR_OBJECT = {*_FILLINGS, "BUILD", "NEWOBJ", "NEWOBJ_EX", "REDUCE"}
+_MARK = pickletools.markobject
+
+
+class Global(NamedTuple):
+    """A class or function that a pickle looks up."""
+
+    module: str
+    name: str
+
+    @property
+    def spellings(self) -> set[str]:
+        """The dotted name as written, and as Python 3 calls it if Python 2 had another."""
+        module, name = NAME_MAPPING.get(self, self)
+        return {f"{self.module}.{self.name}", f"{IMPORT_MAPPING.get(module, module)}.{name}"}
+
+
+class Scanner:
+    """Follows the stack of one or more pickles.
+
+    Attributes:
+        globals: Every class or function looked up, and what its objects are filled like.
+        protocol: The highest pickle protocol met.
+    """
+
+    def __init__(self) -> None:
+        self.globals: dict[Global, Filling] = {}
+        self.protocol = 0
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    def scan(self, file: BinaryIO) -> None:
+        """Read one pickle and leave `file` behind its end.
+
+        Raises:
+            ValueError: If it is cut off or no pickle.
+            LookupError: If it contradicts itself.
+        """
+        self._stack, self._memo = [], {}
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "PROTO":
+                self.protocol = max(self.protocol, argument)
+            elif opcode.name == "MEMOIZE":
+                self._memo[len(self._memo)] = self._stack[-1]
+            elif opcode.name.endswith("PUT"):
+                self._memo[argument] = self._stack[-1]
+            elif opcode.name.endswith("GET"):
+                self._stack.append(self._memo[argument])
+            else:
+                self._apply(opcode, argument)
+
+    def _apply(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        taken = self._take(opcode)
+        if opcode.name in _KEEP_THEIR_OBJECT:
+            self._stack.append(taken[0])
+        elif opcode.name in ("GLOBAL", "INST"):
+            self._look_up(*argument.split(" ", 1))
+        elif opcode.name == "STACK_GLOBAL":
+            self._look_up(*taken)
+        elif isinstance(argument, str):
+            self._stack.append(argument)
+        else:
+            self._stack += opcode.stack_after
+        filling = _FILLINGS.get(opcode.name)
+        if filling and isinstance(taken[0], Global):
+            self.globals[taken[0]] = filling
+
+    def _take(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
+        """Pop what the instruction works on, without the mark that may lie below it."""
+        before = opcode.stack_before
+        count = len(before)
+        if _MARK in before:
+            depth = self._stack[::-1].index(_MARK)
+            count = before.index(_MARK) + 1 + depth
+        start = len(self._stack) - count
+        taken = self._stack[start:]
+        del self._stack[start:]
+        return [value for value in taken if value is not _MARK]
+
+    def _look_up(self, module: str, name: str) -> None:
+        found = Global(module, name)
+        self.globals.setdefault(found, "object")
+        self._stack.append(found)
