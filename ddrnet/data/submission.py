@@ -1,0 +1,121 @@
+"""Predictions as the Cityscapes benchmark server takes them: one zip file of label id images."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ddrnet.data.cityscapes import Cityscapes
+from ddrnet.data.decoding import image_size
+from ddrnet.data.samples import Sample
+from ddrnet.errors import DatasetError
+from ddrnet.labels import CITYSCAPES
+
+_SUFFIX = "_pred_labelIds.png"
+
+
+def write_submission(
+    path: str | os.PathLike[str],
+    dataset: Cityscapes,
+    predictions: Iterable[Tensor | NDArray[np.integer]],
+) -> None:
+    """Write the predictions of a Cityscapes split as a zip file for the benchmark server.
+
+    Train ids become label ids, and `berlin_000000_000019_leftImg8bit.png` becomes
+    `berlin_000000_000019_pred_labelIds.png`. The file is written beside its place, read back by
+    `check_submission` and only then renamed: whatever fails, no half file is left.
+
+    Args:
+        path: The zip file; an existing one is replaced.
+        dataset: The images, in the order of the predictions: `Cityscapes(root, "test")`.
+        predictions: One (H, W) map of train ids per image, of the image's size; may be a generator.
+
+    Raises:
+        ValueError: If there are fewer or more predictions than images, or one is of another size
+            than its image or holds values that are no train ids.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        with ZipFile(part, "w", ZIP_STORED) as archive:
+            for count, (sample, prediction) in enumerate(zip_longest(dataset.samples, predictions)):
+                if sample is None or prediction is None:
+                    got = "more" if sample is None else count
+                    raise ValueError(
+                        f"expected {len(dataset)} predictions, one per image, got {got}"
+                    )
+                archive.writestr(sample.name + _SUFFIX, _png(_label_ids(prediction, sample)))
+        check_submission(part, dataset)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_submission(path: str | os.PathLike[str], dataset: Cityscapes) -> None:
+    """Read a submission back as the server will.
+
+    Raises:
+        DatasetError: If the zip file is damaged, or does not hold exactly one image per image of
+            the data set, of its size, with label ids of Cityscapes.
+    """
+    try:
+        with ZipFile(path) as archive:
+            _check_names(archive.namelist(), [s.name + _SUFFIX for s in dataset.samples])
+            for sample in dataset.samples:
+                _check_image(archive.read(sample.name + _SUFFIX), sample)
+    except (BadZipFile, ValueError) as error:
+        raise DatasetError(f"{os.fspath(path)} is no valid submission: {error}") from error
+
+
+def _label_ids(prediction: Tensor | NDArray[np.integer], sample: Sample) -> NDArray[np.uint8]:
+    train_ids = np.asarray(prediction.cpu() if isinstance(prediction, Tensor) else prediction)
+    size = image_size(sample.image)
+    if train_ids.shape != size or train_ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"the prediction for {sample.image} must be a map of integers of its size {size}, "
+            f"got {train_ids.dtype} of shape {train_ids.shape}"
+        )
+    known = [*range(len(CITYSCAPES.classes)), 255]
+    strange = np.setdiff1d(train_ids, known)
+    if strange.size:
+        raise ValueError(
+            f"the prediction for {sample.image} holds {strange[:10].tolist()}, expected train ids "
+            f"0-{len(CITYSCAPES.classes) - 1}, or 255 for no class"
+        )
+    return np.frombuffer(CITYSCAPES.train_id_to_id, np.uint8)[train_ids]
+
+
+def _png(label_ids: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(label_ids).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _check_names(names: list[str], expected: list[str]) -> None:
+    missing, extra = sorted(set(expected) - set(names)), sorted(set(names) - set(expected))
+    if missing or extra or len(names) != len(expected):
+        raise ValueError(
+            f"{len(names)} files for {len(expected)} images; missing: {missing[:3]}, "
+            f"not expected: {extra[:3]}"
+        )
+
+
+def _check_image(content: bytes, sample: Sample) -> None:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            label_ids = np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{sample.name} is no readable image: {error}") from error
+    if label_ids.shape != image_size(sample.image):
+        raise ValueError(f"{sample.name} is of another size than its image")
+    if set(np.unique(label_ids).tolist()) - CITYSCAPES.known_ids:
+        raise ValueError(f"{sample.name} holds values that are no label ids of Cityscapes")
