@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from ddrnet.errors import UnknownModelError
+from ddrnet.errors import UnknownModelError, WeightsUnavailableError
 from ddrnet.variants import VARIANTS, DDRNetConfig
 from ddrnet.weights import DEFAULT_TAGS, ROWS
 from ddrnet.weights.row import WeightsRow
@@ -60,14 +60,18 @@ def get_weights(name: str) -> WeightsRow:
     """Return the weights row of a "model.tag", or of a model's default tag.
 
     Raises:
-        UnknownModelError: If the model or the tag is unknown, or the model has no weights.
+        UnknownModelError: If the model or the tag is unknown.
+        WeightsUnavailableError: If the model has no default weights.
     """
     model, tag = split_name(name)
     tag = tag or DEFAULT_TAGS.get(model)
     for row in ROWS:
         if (row.model, row.tag) == (model, tag):
             return row
-    raise UnknownModelError(f"there are no pretrained weights of {model!r}")
+    raise WeightsUnavailableError(
+        f"there are no pretrained weights of {model!r}; create_model(..., checkpoint_path=) loads "
+        "a file of yours"
+    )
 
 
 def split_name(name: str) -> tuple[str, str | None]:

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from ddrnet import registry
-from ddrnet.errors import DDRNetError, UnknownModelError
+from ddrnet.errors import DDRNetError, UnknownModelError, WeightsUnavailableError
 from ddrnet.registry import get_weights, is_model, list_models, register_model, split_name
 from ddrnet.variants import VARIANTS, DDRNetConfig
 
@@ -79,7 +79,7 @@ def test_default_weights():
 
 def test_a_model_without_weights_says_so():
     register_model("mine", OWN)
-    with pytest.raises(UnknownModelError, match="no pretrained weights of 'mine'"):
+    with pytest.raises(WeightsUnavailableError, match="no pretrained weights of 'mine'"):
         get_weights("mine")
 
 

@@ -1,0 +1,251 @@
+import inspect
+import itertools
+import logging
+
+import golden_data
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ddrnet
+from ddrnet import registry
+from ddrnet.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
+from ddrnet.labels import CITYSCAPES, ClassLabel
+from ddrnet.variants import VARIANTS, DDRNetConfig
+from ddrnet.weights.row import IMAGENET, Preprocessing
+
+SLIM = "ddrnet_23_slim"
+
+
+@pytest.fixture
+def image():
+    return torch.randn(1, 3, 64, 96)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """The published slim model with formula weights, in its authors' naming, with both heads."""
+    path = tmp_path_factory.mktemp("official") / "slim.pth"
+    torch.save(golden_data.state_dict(golden_data.keys("official")[SLIM]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    path = tmp_path_factory.mktemp("classifier") / "slim.pth"
+    torch.save(golden_data.state_dict(golden_data.keys("official")[f"{SLIM}.classification"]), path)
+    return path
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_builds_every_model_by_name(name):
+    with torch.device("meta"):
+        model = ddrnet.create_model(name)
+    assert model.config == VARIANTS[name]
+    assert model.training
+    assert model.upsample
+    assert model.classes == CITYSCAPES.classes
+    assert model.preprocessing == IMAGENET
+    assert model.pretrained is None
+    assert model.aux_head is None
+
+
+def test_takes_the_documented_arguments():
+    signature = inspect.signature(ddrnet.create_model)
+    assert list(signature.parameters) == [
+        "name",
+        "pretrained",
+        "num_classes",
+        "in_chans",
+        "aux_head",
+        "upsample",
+        "class_names",
+        "preprocessing",
+        "checkpoint_path",
+        "cache_dir",
+    ]
+    with pytest.raises(TypeError, match="nclasses"):
+        ddrnet.create_model("ddrnet_23_nano", nclasses=3)
+
+
+KEYWORDS = {
+    "num_classes": (None, 2),
+    "in_chans": (None, 1, 4),
+    "aux_head": (None, True),
+    "upsample": (None, False),
+}
+
+
+@pytest.mark.parametrize("values", list(itertools.product(*KEYWORDS.values())))
+def test_every_keyword_combination_survives_saving(values, tmp_path):
+    check_save_and_load("ddrnet_23_nano", dict(zip(KEYWORDS, values, strict=True)), tmp_path)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_model_survives_saving(name, tmp_path):
+    check_save_and_load(name, {"aux_head": True, "num_classes": 5}, tmp_path)
+
+
+def check_save_and_load(name, keywords, folder):
+    model = ddrnet.create_model(name, **keywords).eval()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    torch.save({"state_dict": model.state_dict(), "epoch": 3}, folder / "model.pth")
+    x = torch.randn(1, model.in_chans, 64, 64)
+    for file in ("model.safetensors", "model.pth"):
+        again = ddrnet.create_model(
+            name,
+            checkpoint_path=folder / file,
+            aux_head=keywords.get("aux_head"),
+            upsample=keywords.get("upsample"),
+        ).eval()
+        with torch.no_grad():
+            pairs = zip(_tensors(again(x)), _tensors(model(x)), strict=True)
+            assert all(torch.equal(got, expected) for got, expected in pairs)
+
+
+def _tensors(output):
+    return output if isinstance(output, tuple) else (output,)
+
+
+def test_a_name_of_the_hub_needs_its_prefix():
+    with pytest.raises(UnknownModelError, match="'hf-hub:someone/model'"):
+        ddrnet.create_model("someone/model")
+
+
+def test_a_misspelt_name_names_the_nearest():
+    with pytest.raises(UnknownModelError, match="did you mean ddrnet_23_slim"):
+        ddrnet.create_model("ddrnet-23-slim")
+
+
+def test_two_sources_of_weights_raise(official):
+    with pytest.raises(ValueError, match="two sources"):
+        ddrnet.create_model(SLIM, pretrained=True, checkpoint_path=official)
+
+
+def test_a_model_without_weights_says_how_to_pass_a_file(monkeypatch):
+    monkeypatch.setattr(registry, "_CONFIGS", dict(registry._CONFIGS))
+    registry.register_model("mine", DDRNetConfig(8, (1, 1), ((16, 1),), 16, 16))
+    with pytest.raises(WeightsUnavailableError, match="checkpoint_path"):
+        ddrnet.create_model("mine", pretrained=True)
+
+
+def test_a_tag_without_pretrained_describes_but_loads_nothing():
+    model = ddrnet.create_model("ddrnet_23_slim.cityscapes_mmseg")
+    assert model.classes == CITYSCAPES.classes
+    assert model.pretrained is None
+
+
+def test_class_names_make_the_head():
+    own = ClassLabel("sea", (0, 0, 200))
+    model = ddrnet.create_model("ddrnet_23_nano", class_names=["land", own])
+    assert [row.name for row in model.classes] == ["land", "sea"]
+    assert model.classes[1].color == (0, 0, 200)
+    assert model.num_classes == 2
+
+
+def test_num_classes_alone_numbers_them():
+    names = [row.name for row in ddrnet.create_model("ddrnet_23_nano", num_classes=2).classes]
+    assert names == ["class_0", "class_1"]
+
+
+def test_names_and_number_must_agree():
+    with pytest.raises(ValueError, match="num_classes=3 contradicts 2"):
+        ddrnet.create_model("ddrnet_23_nano", num_classes=3, class_names=["a", "b"])
+    model = ddrnet.create_model("ddrnet_23_nano", num_classes=2, class_names=["a", "b"])
+    assert model.num_classes == 2
+
+
+@pytest.mark.parametrize("bad", [{"num_classes": 0}, {"in_chans": 0}, {"num_classes": -1}])
+def test_numbers_below_one_raise(bad):
+    with pytest.raises(ValueError, match="at least"):
+        ddrnet.create_model("ddrnet_23_nano", **bad)
+
+
+def test_preprocessing_for_rgb_extends_to_more_channels():
+    given = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+    model = ddrnet.create_model("ddrnet_23_nano", in_chans=4, preprocessing=given)
+    assert model.preprocessing.mean == pytest.approx((0.1, 0.2, 0.3, 0.2))
+
+
+def test_preprocessing_of_another_length_raises():
+    with pytest.raises(ValueError, match="one per input channel"):
+        ddrnet.create_model("ddrnet_23_nano", preprocessing=Preprocessing((0.5,), (0.5,)))
+
+
+def test_loads_a_file_with_the_published_logits(official):
+    model = ddrnet.create_model(SLIM, checkpoint_path=official, aux_head=True, upsample=False)
+    with torch.no_grad():
+        output = model.eval()(golden_data.image(128, 256))
+    recorded = golden_data.outputs("official")
+    assert golden_data.relative_error(output.logits, recorded[f"{SLIM}.128x256.main"]) < 1e-4
+    assert golden_data.relative_error(output.aux_logits, recorded[f"{SLIM}.128x256.aux"]) < 1e-4
+
+
+def test_the_number_of_classes_comes_from_the_file(tmp_path):
+    model = ddrnet.create_model("ddrnet_23_nano", num_classes=7, in_chans=4)
+    save_file(model.state_dict(), tmp_path / "own.safetensors")
+    again = ddrnet.create_model("ddrnet_23_nano", checkpoint_path=tmp_path / "own.safetensors")
+    assert (again.num_classes, again.in_chans) == (7, 4)
+    assert again.classes[6].name == "class_6"
+
+
+def test_another_number_of_classes_leaves_only_the_last_convolutions_untrained(official, caplog):
+    full = ddrnet.create_model(SLIM, checkpoint_path=official, aux_head=True).state_dict()
+    with caplog.at_level(logging.INFO, logger="ddrnet"):
+        model = ddrnet.create_model(SLIM, checkpoint_path=official, aux_head=True, num_classes=5)
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, full[k])}
+    assert changed == {
+        f"{head}.conv2.{part}" for head in ("head", "aux_head") for part in ("weight", "bias")
+    }
+    assert "head.conv2.weight" in caplog.text
+
+
+@pytest.mark.parametrize("in_chans", [1, 2, 4, 6])
+def test_other_channels_adapt_the_first_convolution(official, in_chans):
+    from timm.models import adapt_input_conv
+
+    rgb = ddrnet.create_model(SLIM, checkpoint_path=official).state_dict()
+    model = ddrnet.create_model(SLIM, checkpoint_path=official, in_chans=in_chans).state_dict()
+    changed = {k for k, v in model.items() if not torch.equal(v, rgb[k])}
+    assert changed == {"stem.0.weight"}
+    expected = adapt_input_conv(in_chans, rgb["stem.0.weight"])
+    assert torch.equal(model["stem.0.weight"], expected)
+
+
+def test_a_classifier_initialises_all_but_dappm_and_heads(classifier):
+    torch.manual_seed(0)
+    fresh = ddrnet.create_model(SLIM, aux_head=True).state_dict()
+    torch.manual_seed(0)
+    model = ddrnet.create_model(SLIM, checkpoint_path=classifier, aux_head=True)
+    assert model.num_classes == 19
+    untouched = {k for k, v in model.state_dict().items() if k.startswith(("dappm", "head", "aux"))}
+    assert len(model.state_dict()) - len(untouched) == 254
+    assert all(torch.equal(model.state_dict()[k], fresh[k]) for k in untouched)
+
+
+def test_a_file_of_another_size_says_which(official):
+    with pytest.raises(CheckpointError, match="ddrnet_23_slim"):
+        ddrnet.create_model("ddrnet_39", checkpoint_path=official)
+
+
+def test_load_checkpoint_leaves_the_model_alone_on_errors(official, tmp_path):
+    model = ddrnet.create_model(SLIM)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = golden_data.state_dict(golden_data.keys("official")[SLIM])
+    del state["layer4.0.conv1.weight"]
+    state["surplus.weight"] = torch.zeros(3)
+    torch.save(state, tmp_path / "damaged.pth")
+    with pytest.raises(CheckpointError, match=r"layer4|fusion_stages") as caught:
+        ddrnet.load_checkpoint(model, tmp_path / "damaged.pth")
+    assert "surplus" in str(caught.value)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    with pytest.raises(FileNotFoundError):
+        ddrnet.load_checkpoint(model, tmp_path / "nowhere.pth")
+
+
+def test_load_checkpoint_fills_the_model(official, image):
+    expected = ddrnet.create_model(SLIM, checkpoint_path=official).eval()
+    model = ddrnet.create_model(SLIM).eval()
+    ddrnet.load_checkpoint(model, official)
+    with torch.no_grad():
+        assert torch.equal(model(image), expected(image))
