@@ -107,6 +107,18 @@ class DDRNetConfig:
             previous = stride
 
 
+class Cost(NamedTuple):
+    """What a size costs with 19 classes and without the auxiliary head.
+
+    Attributes:
+        parameters: Numbers that training learns.
+        gmacs: Billions of multiply-adds for one image of 1024 x 2048 pixels.
+    """
+
+    parameters: int
+    gmacs: float
+
+
 _TWO_STAGES = (FusionStage(16, 2), FusionStage(32, 2))
 _THREE_STAGES = (FusionStage(16, 3), FusionStage(16, 3), FusionStage(32, 3))
 
@@ -117,3 +129,11 @@ VARIANTS: dict[str, DDRNetConfig] = {
     "ddrnet_39": DDRNetConfig(64, (3, 4), _THREE_STAGES, dappm_width=128, head_width=256),
 }
 """Every size of the zoo. `ddrnet_23_nano` is this library's own; the others are published."""
+
+COSTS: dict[str, Cost] = {
+    "ddrnet_23_nano": Cost(1_429_507, 9.19),
+    "ddrnet_23_slim": Cost(5_695_987, 36.28),
+    "ddrnet_23": Cost(20_148_947, 143.06),
+    "ddrnet_39": Cost(32_360_275, 281.12),
+}
+"""The cost of every size of the zoo, as counted on the networks themselves."""

@@ -15,18 +15,17 @@ import ddrnet
 from ddrnet.labels import class_labels
 from ddrnet.network import DDRNet, freeze_batch_norm
 from ddrnet.outputs import SegmentationOutput
-from ddrnet.variants import VARIANTS, DDRNetConfig
+from ddrnet.variants import COSTS, VARIANTS, DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing
 
 NANO = VARIANTS["ddrnet_23_nano"]
 
-PARAMETERS = {
-    "ddrnet_23_nano": (1_429_507, 1_439_478),
-    "ddrnet_23_slim": (5_695_987, 5_734_342),
-    "ddrnet_23": (20_148_947, 20_299_366),
-    "ddrnet_39": (32_360_275, 32_660_838),
+WITH_AUX_HEAD = {
+    "ddrnet_23_nano": 1_439_478,
+    "ddrnet_23_slim": 5_734_342,
+    "ddrnet_23": 20_299_366,
+    "ddrnet_39": 32_660_838,
 }
-GMACS = {"ddrnet_23_slim": 36.28, "ddrnet_23": 143.06, "ddrnet_39": 281.12}
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +43,16 @@ def test_has_the_published_number_of_parameters(name):
     with torch.device("meta"):
         models = DDRNet(VARIANTS[name]), DDRNet(VARIANTS[name], aux_head=True)
     counts = tuple(sum(p.numel() for p in model.parameters()) for model in models)
-    assert counts == PARAMETERS[name]
+    assert counts == (COSTS[name].parameters, WITH_AUX_HEAD[name])
 
 
-@pytest.mark.parametrize("name", GMACS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_costs_the_published_multiply_adds(name):
     with torch.device("meta"):
         model, image = DDRNet(VARIANTS[name]).eval(), torch.empty(1, 3, 1024, 2048)
     with FlopCounterMode(display=False) as counter:
         model(image)
-    assert round(counter.get_total_flops() / 2e9, 2) == GMACS[name]
+    assert round(counter.get_total_flops() / 2e9, 2) == COSTS[name].gmacs
 
 
 def test_every_size_from_32_to_97_in_both_directions(nano):
@@ -185,12 +184,13 @@ def test_channels_last_gives_the_same_logits(nano):
 @pytest.mark.parametrize("aux_head", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_compiles_as_one_graph(aux_head, training):
-    model = DDRNet(NANO, aux_head=aux_head).train(training)
-    x = images(64, 64, n=2)
+    # In float64: statistics of few values enlarge the rounding of float32 without limit.
+    model = DDRNet(NANO, aux_head=aux_head).train(training).double()
+    x = images(64, 64, n=2).double()
     eager = copy.deepcopy(model)(x)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
     for got, expected in zip(tuple(compiled), tuple(eager), strict=True):
-        assert golden_data.relative_error(got, expected) < 1e-5
+        assert golden_data.relative_error(got, expected) < 1e-9
 
 
 @pytest.mark.slow
