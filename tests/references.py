@@ -1,0 +1,59 @@
+"""Plain independent versions of what the library does faster, to hold results and speeds against."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ddrnet.labels import CITYSCAPES
+
+
+def map_ids_one_by_one(ids):
+    """(H, W) Cityscapes ids -> train ids, a pass over the map per class."""
+    train_ids = np.full(ids.shape, 255, np.uint8)
+    for row in CITYSCAPES.rows:
+        if row.id >= 0:
+            train_ids[ids == row.id] = row.train_id
+    return train_ids
+
+
+def resize_then_crop(image, labels, crop_size, scale, rng):
+    """(H, W, 3) and (H, W) -> crops of the whole image resized by one factor, padded with 114, 255."""
+    factor = rng.uniform(*scale)
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    missing = [(0, max(0, crop - side)) for crop, side in zip(crop_size, labels.shape, strict=True)]
+    image = np.pad(image, [*missing, (0, 0)], constant_values=114)
+    labels = np.pad(labels, missing, constant_values=255)
+    top, left = (
+        rng.randint(0, side - crop) for side, crop in zip(labels.shape, crop_size, strict=True)
+    )
+    window = slice(top, top + crop_size[0]), slice(left, left + crop_size[1])
+    return image[window], labels[window]
+
+
+def plain_training_sample(image_path, labels_path, crop_size, scale, rng):
+    """What published training code does for one sample, `rng` a `random.Random`.
+
+    Decode, map 35 ids one by one, resize the whole image, to float and normalise, crop, flip.
+    """
+    image = np.asarray(Image.open(image_path).convert("RGB"))
+    labels = map_ids_one_by_one(np.asarray(Image.open(labels_path)))
+    factor = rng.uniform(*scale)
+    size = round(image.shape[1] * factor), round(image.shape[0] * factor)
+    image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    pixels = (image.astype(np.float32) / 255 - mean) / std
+    missing = [(0, max(0, crop - side)) for crop, side in zip(crop_size, labels.shape, strict=True)]
+    pixels = np.pad(pixels, [*missing, (0, 0)])
+    labels = np.pad(labels, missing, constant_values=255)
+    top, left = (
+        rng.randint(0, side - crop) for side, crop in zip(labels.shape, crop_size, strict=True)
+    )
+    pixels = pixels[top : top + crop_size[0], left : left + crop_size[1]]
+    labels = labels[top : top + crop_size[0], left : left + crop_size[1]]
+    if rng.random() < 0.5:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    image_tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return image_tensor, torch.from_numpy(labels.astype(np.int64))
