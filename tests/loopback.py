@@ -105,8 +105,8 @@ class Loopback:
             content = body.body if isinstance(body, Reply) else body
             digest = hashlib.sha256(content).hexdigest()
             known = {"sha256": source.sha256 and digest[: len(source.sha256)]}
-            known |= {"size": source.size and len(content)}
-            sources.append(replace(source, links=links, **known, **changes))
+            known |= {"size": source.size and len(content)} | changes
+            sources.append(replace(source, links=links, **known))
         return replace(row, sources=tuple(sources))
 
     def count(self, method, part=""):

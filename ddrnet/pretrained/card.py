@@ -46,11 +46,37 @@ def model_card(
     sections = [
         f"# {_title(manifest)}",
         _introduction(manifest, place),
-        _results(manifest.metrics),
+        f"## Results\n\n{results(manifest.metrics)}" if manifest.metrics else "",
         _classes(manifest),
-        _provenance(row) if row else _start(start),
+        f"## Origin\n\n{provenance(row)}" if row else _start(start),
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def provenance(row: WeightsRow) -> str:
+    """Return what is known of the origin of a row's weights, as a Markdown list."""
+    facts = {
+        "Published by": row.origin,
+        "Licence of the code": f"{row.license}. {row.license_note}",
+        "Terms of the data": row.data_terms,
+        "Trained on": f"{row.data}, {row.train_split}",
+        "Extra data": row.extra_data,
+        "Distillation": row.distillation,
+        "Recipe": row.recipe,
+        "Not verified": " ".join(row.unverified),
+    }
+    return "\n".join(f"* {name}: {fact}" for name, fact in facts.items() if fact)
+
+
+def results(metrics: Sequence[Metric]) -> str:
+    """Return results with their conditions as a Markdown table; "" if there are none."""
+    if not metrics:
+        return ""
+    lines = [
+        f"| {metric.name} | {metric.percent} | {metric.conditions} | {metric.reported_by} |"
+        for metric in metrics
+    ]
+    return "| metric | % | conditions | reported by |\n|---|---|---|---|\n" + "\n".join(lines)
 
 
 def _title(manifest: Manifest) -> str:
@@ -83,17 +109,6 @@ def _introduction(manifest: Manifest, place: str) -> str:
     )
 
 
-def _results(metrics: Sequence[Metric]) -> str:
-    if not metrics:
-        return ""
-    lines = [
-        f"| {metric.name} | {metric.percent} | {metric.conditions} | {metric.reported_by} |"
-        for metric in metrics
-    ]
-    head = "## Results\n\n| metric | % | conditions | reported by |\n|---|---|---|---|\n"
-    return head + "\n".join(lines)
-
-
 def _classes(manifest: Manifest) -> str:
     if not manifest.classes:
         return ""
@@ -111,18 +126,3 @@ def _start(row: WeightsRow | None) -> str:
         f"## Origin\n\nTraining started from `{row.name}` ({row.origin}, {row.license}).\n"
         f"{row.data_terms}"
     )
-
-
-def _provenance(row: WeightsRow) -> str:
-    facts = {
-        "Published by": row.origin,
-        "Licence of the code": f"{row.license}. {row.license_note}",
-        "Terms of the data": row.data_terms,
-        "Trained on": f"{row.data}, {row.train_split}",
-        "Extra data": row.extra_data,
-        "Distillation": row.distillation,
-        "Recipe": row.recipe,
-        "Not verified": " ".join(row.unverified),
-    }
-    lines = [f"* {name}: {fact}" for name, fact in facts.items() if fact]
-    return "## Origin\n\n" + "\n".join(lines)

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ddrnet.checkpoints import read_state_dict, to_ddrnet
+from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
+from ddrnet.network import HEADS
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import CacheFolder, write_atomically, writing_to
+from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically, writing_to
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
-from ddrnet.pretrained.saving import serialize
-from ddrnet.pretrained.verification import check
+from ddrnet.pretrained.tensors import differences, read_safetensors, serialize
+from ddrnet.pretrained.verification import Verdict, check
+from ddrnet.registry import get_config
 from ddrnet.weights import rows_of
 from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
 
 logger = logging.getLogger("ddrnet")
+
+_NAMED = 8  # wrong tensors named in an error
 
 
 def fetch_state_dict(
     row: WeightsRow, cache_dir: str | PathLike[str] | None = None
 ) -> dict[str, Tensor]:
     """Return the tensors of a row, as `fetch_weights` finds them."""
-    return dict(load_file(fetch_weights(row, cache_dir)))
+    return read_safetensors(fetch_weights(row, cache_dir))
 
 
 def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None) -> Path:
@@ -52,9 +55,21 @@ def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None)
         WeightsUnavailableError: If no source gives the weights, with every reason, or if the
             cache cannot be written.
     """
+    return _fetch_from(source_groups(row), row, cache_dir)
+
+
+def fetch_original(row: WeightsRow, cache_dir: str | PathLike[str] | None = None) -> Path:
+    """Return the path of a row's weights as `fetch_weights` does, but of no mirror of the Hub."""
+    originals = tuple(source for source in row.sources if isinstance(source, WebFile))
+    return _fetch_from([originals], row, cache_dir)
+
+
+def _fetch_from(
+    groups: Sequence[Sequence[Source]], row: WeightsRow, cache_dir: str | PathLike[str] | None
+) -> Path:
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     fetch = _Fetch(row, CacheFolder.of(row, root), root)
-    for sources in source_groups(row):
+    for sources in groups:
         path = fetch.find_cached(sources) or fetch.fetch(sources)
         if path is not None:
             return path
@@ -77,14 +92,8 @@ class _Fetch:
                 path = hub.find_cached(source, self.cache_dir)
                 if path is not None and self._is_intact(path, source):
                     return path
-        if not any(isinstance(source, WebFile) for source in sources):
-            return None
-        if not self.folder.is_filled():
-            return None
-        if self.folder.is_intact():
-            return self.folder.weights
-        logger.warning("%s is damaged; fetching it again", self.folder.weights)
-        return None
+        has_converted = any(isinstance(source, WebFile) for source in sources)
+        return self.folder.weights if has_converted and self._is_converted_intact() else None
 
     def fetch(self, sources: Sequence[Source]) -> Path | None:
         """Fetch from the first source that works, unless another process just did."""
@@ -130,8 +139,9 @@ class _Fetch:
             try:
                 return self._fetch_one(source)
             except (SourceError, HubError, CheckpointError) as error:
-                self.reasons[source.address] = str(error)
-                logger.warning("%s: %s", source.address, error)
+                reason = str(error).replace(str(self.folder.download), "the file")
+                self.reasons[source.address] = reason
+                logger.warning("%s: %s", source.address, reason)
         return None
 
     def _fetch_one(self, source: Source) -> Path:
@@ -147,7 +157,7 @@ class _Fetch:
         path = hub.download(source, self.cache_dir)
         try:
             verdict = check(source, path, self.folder)
-            self._check_contents(_read_safetensors(path))
+            _check_contents(read_safetensors(path), self.row)
         except (SourceError, CheckpointError):
             hub.remove(path)
             raise
@@ -159,7 +169,7 @@ class _Fetch:
         download(source, folder.download)
         verdict = check(source, folder.download, folder)
         state = to_ddrnet(read_state_dict(folder.download))
-        self._check_contents(state)
+        _check_contents(state, self.row)
         content = serialize(state)
         record = replace(
             self._record(source, verdict),
@@ -173,13 +183,20 @@ class _Fetch:
         return folder.weights
 
     def _is_intact(self, path: Path, source: HubFile) -> bool:
-        """Compare a file in the Hub's cache; a damaged one is removed, or it would stay."""
+        """Compare a file in the Hub's cache."""
         try:
             check(source, path, self.folder)
         except SourceError as error:
-            logger.warning("%s is damaged; fetching it again: %s", path, error)
-            with writing_to(path.parent):
-                hub.remove(path)
+            _remove_damaged(path, str(error))
+            return False
+        return True
+
+    def _is_converted_intact(self) -> bool:
+        """Compare the converted file with its record."""
+        if not self.folder.is_filled():
+            return False
+        if not self.folder.is_intact():
+            _remove_damaged(self.folder.weights, "its hash changed")
             return False
         return True
 
@@ -189,3 +206,27 @@ class _Fetch:
         if verdict.verification.startswith("verified"):
             return record
         return record.with_seen(source.address, verdict.sha256)
+
+
+def _remove_damaged(path: Path, reason: str) -> None:
+    """Remove a cached file, or it would stay for ever."""
+    logger.warning("%s is damaged, fetching it again: %s", path, reason)
+    with writing_to(path.parent):
+        hub.remove(path)
+
+
+def _check_contents(state: Mapping[str, Tensor], row: WeightsRow) -> None:
+    """Raise unless these are all the tensors that the row promises, and no other."""
+    contents = describe(state)
+    wrong = differences(
+        state,
+        get_config(row.model),
+        num_classes=len(row.classes) or 1,
+        in_chans=len(row.preprocessing.mean),
+        aux_head=contents.has_aux_head,
+    )
+    if row.task != "segmentation":
+        wrong = [line for line in wrong if not line.startswith(HEADS)]
+    if wrong:
+        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise CheckpointError(f"not the tensors of {row.name}: {'; '.join(wrong[:_NAMED])}{more}")

@@ -6,13 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ddrnet.errors import HubError
+from ddrnet.errors import CheckpointError, HubError
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.tensors import read_safetensors
 from ddrnet.variants import DDRNetConfig
 from ddrnet.weights.row import HubFile, WeightsRow
 
@@ -105,8 +104,7 @@ def _read_text(path: Path, name: str) -> str:
 
 
 def _read_tensors(path: Path, name: str) -> dict[str, Tensor]:
-    """Read safetensors, and nothing that a pickle could hide in."""
     try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise HubError(f"{path.name} of {name} is not a safetensors file: {error}") from error
+        return read_safetensors(path)
+    except CheckpointError as error:
+        raise HubError(f"{name} cannot be used: {error}") from error

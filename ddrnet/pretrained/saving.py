@@ -6,10 +6,6 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
-import torch
-from safetensors.torch import save
-from torch import Tensor
-
 from ddrnet import registry
 from ddrnet.network import DDRNet
 from ddrnet.pretrained import hub
@@ -17,6 +13,7 @@ from ddrnet.pretrained.cache import write_atomically
 from ddrnet.pretrained.card import model_card
 from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.tensors import differences, serialize
 from ddrnet.weights.row import Metric
 
 CARD_NAME = "README.md"
@@ -100,12 +97,6 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         write_atomically(folder / name, content)
 
 
-def serialize(state: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as the bytes of a safetensors file, always the same for the same tensors."""
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    return save(tensors, metadata={"format": "pt"})
-
-
 def _contents(
     model: DDRNet,
     place: str,
@@ -131,17 +122,17 @@ def _check_model(model: DDRNet) -> None:
             f"expected a DDRNet, got {type(model).__name__}; unwrap it first (model.module of "
             "DistributedDataParallel, the model that torch.compile was given)"
         )
-    with torch.device("meta"):
-        built = DDRNet(
-            model.config, model.num_classes, model.in_chans, aux_head=model.aux_head is not None
-        )
-    expected = {key: tensor.shape for key, tensor in built.state_dict().items()}
-    got = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    wrong = sorted(key for key in expected.keys() | got if expected.get(key) != got.get(key))
+    wrong = differences(
+        model.state_dict(),
+        model.config,
+        num_classes=model.num_classes,
+        in_chans=model.in_chans,
+        aux_head=model.aux_head is not None,
+    )
     if wrong:
         raise ValueError(
             "the model's tensors are not those that its configuration makes; a fused or otherwise "
-            f"changed model cannot be saved, save the one it came from: {', '.join(wrong)}"
+            f"changed model cannot be saved, save the one it came from: {'; '.join(wrong)}"
         )
 
 

@@ -14,16 +14,17 @@ def server():
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of its own of 1 MiB, and a way to make it read-only."""
+def small_disk(tmp_path, request):
+    """A folder on a disk of its own, of 1 MiB or the size in the test's parameter."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    size = getattr(request, "param", "1m")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
