@@ -1,0 +1,251 @@
+"""Label maps as pictures: palette images, colours, overlays and legends.
+
+Labels are (H, W) arrays or CPU tensors of any integer type that hold class indices, and
+`IGNORE_INDEX` where no class is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ddrnet.labels import IGNORE_INDEX, ClassLabel, Color
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+MAX_CLASSES = 256
+"""As many as the 8-bit indices of a palette image can tell apart."""
+
+_SMALLEST_TEXT = 13  # pixels; anything smaller is hard to read
+_LONGEST_NAME = 32  # characters; the rest is cut off
+
+_PANEL: Color = (22, 24, 29)
+_OUTLINE: Color = (92, 98, 110)
+_NAME: Color = (236, 239, 244)
+_SHARE: Color = (160, 168, 182)
+
+
+def palette_image(labels: ArrayLike, classes: Sequence[ClassLabel]) -> Image.Image:
+    """Return labels as a palette image: pixel values are the labels, colours those of the classes.
+
+    Ignored pixels are black. Saved as PNG it holds both: any reader shows the colours, and
+    `numpy.array(image)` is the label map again.
+
+    Args:
+        labels: (H, W) class indices.
+        classes: The class of each index, at most 256.
+
+    Raises:
+        ValueError: If labels are not a map of integers, or a value is no class.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(_checked_labels(labels, classes))
+    palette = np.zeros((MAX_CLASSES, 3), np.uint8)
+    palette[: len(classes)] = [label.color for label in classes]
+    image.putpalette(palette.tobytes())
+    return image
+
+
+def colorize(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.uint8]:
+    """Return the class colours of labels as (H, W, 3) uint8; ignored pixels are black.
+
+    Raises:
+        ValueError: If labels are not a map of integers, or a value is no class.
+    """
+    return np.array(palette_image(labels, classes).convert("RGB"))
+
+
+def overlay(
+    image: ArrayLike, labels: ArrayLike, classes: Sequence[ClassLabel], *, opacity: float = 0.55
+) -> Image.Image:
+    """Return an image with the class colours blended over it; ignored pixels stay as they are.
+
+    Args:
+        image: uint8 RGB of the labels' size, (H, W, 3) or (3, H, W).
+        labels: (H, W) class indices.
+        classes: The class of each index.
+        opacity: From 0, the image alone, to 1, the colours alone.
+
+    Raises:
+        ValueError: If shapes or types do not fit, or a value is out of range.
+    """
+    from PIL import Image
+
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity lies between 0 and 1, got {opacity}")
+    colors = palette_image(labels, classes)
+    pixels = _channels_last(image, colors.height, colors.width)
+    strength = np.full(MAX_CLASSES, round(255 * opacity), np.uint8)
+    strength[len(classes) :] = 0
+    mask = Image.fromarray(strength[np.asarray(colors)])
+    return Image.composite(colors.convert("RGB"), Image.fromarray(pixels), mask)
+
+
+def with_legend(
+    picture: Image.Image, labels: ArrayLike, classes: Sequence[ClassLabel]
+) -> Image.Image:
+    """Return a picture with a panel below: the classes present and their shares, largest first.
+
+    The text grows with the picture and never gets too small to read: where the panel needs more
+    width than the picture has, the result is wider, with the picture in the middle. Pillow's own
+    font draws the names; it has Latin letters.
+
+    Args:
+        picture: RGB, such as what `overlay` returned.
+        labels: (H, W) class indices, of any size.
+        classes: The class of each index.
+
+    Raises:
+        ValueError: If labels are not a map of integers, or a value is no class.
+    """
+    from PIL import Image
+
+    text_size = max(_SMALLEST_TEXT, round(math.sqrt(picture.width * picture.height) / 60))
+    panel = _panel(_entries(class_shares(labels, classes), classes), picture.width, text_size)
+    canvas = Image.new("RGB", (panel.width, picture.height + panel.height), _PANEL)
+    canvas.paste(picture, ((panel.width - picture.width) // 2, 0))
+    canvas.paste(panel, (0, picture.height))
+    return canvas
+
+
+def class_shares(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.float64]:
+    """Return the share of the pixels that each class covers, (K,) fractions.
+
+    Ignored pixels belong to no class: with them the sum is below 1.
+
+    Raises:
+        ValueError: If labels are not a map of integers, or a value is no class.
+    """
+    checked = _checked_labels(labels, classes)
+    counts = np.bincount(checked.ravel(), minlength=MAX_CLASSES)
+    return counts[: len(classes)] / checked.size
+
+
+def percent(share: float) -> str:
+    """Return a fraction as text with one decimal; what is there never reads as 0.0%."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+class _Entry(NamedTuple):
+    name: str
+    color: Color
+    share: str
+
+
+class _Grid(NamedTuple):
+    """Where the entries of a legend stand, column by column; lengths in pixels."""
+
+    columns: int
+    rows: int
+    entry_width: int
+    row_height: int
+    margin: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height; columns stand two margins apart."""
+        width = self.columns * (self.entry_width + 2 * self.margin)
+        return width, self.rows * self.row_height + 2 * self.margin
+
+    def position(self, index: int) -> tuple[int, int]:
+        """Return the left end and the vertical middle of an entry."""
+        column, row = divmod(index, self.rows)
+        left = self.margin + column * (self.entry_width + 2 * self.margin)
+        return left, self.margin + row * self.row_height + self.row_height // 2
+
+
+def _entries(shares: NDArray[np.float64], classes: Sequence[ClassLabel]) -> list[_Entry]:
+    largest_first = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    return [
+        _Entry(_shortened(classes[index].name), classes[index].color, percent(shares[index]))
+        for index in largest_first
+    ]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Image.Image:
+    """Draw a legend at least as wide as its picture; it has no height without entries."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not entries:
+        return Image.new("RGB", (picture_width, 0))
+    font = ImageFont.load_default(text_size)
+    grid = _grid(entries, picture_width, font, text_size)
+    width, height = grid.size
+    panel = Image.new("RGB", (max(picture_width, width), height), _PANEL)
+    draw = ImageDraw.Draw(panel)
+    for index, entry in enumerate(entries):
+        left, middle = grid.position(index)
+        _draw_entry(draw, entry, font, text_size, left, middle, grid.entry_width)
+    return panel
+
+
+def _grid(
+    entries: Sequence[_Entry],
+    picture_width: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text_size: int,
+) -> _Grid:
+    """Choose as many columns as fit below the picture, more where few would make a tower."""
+    names = max(font.getlength(entry.name) for entry in entries)
+    entry_width = math.ceil(names + font.getlength("100.0%") + 3 * text_size)
+    row_height = math.ceil(1.6 * text_size)
+    fitting = picture_width // (entry_width + 2 * text_size)
+    square = math.ceil(math.sqrt(len(entries) * row_height / entry_width))
+    rows = math.ceil(len(entries) / max(fitting, square))
+    return _Grid(math.ceil(len(entries) / rows), rows, entry_width, row_height, text_size)
+
+
+def _draw_entry(
+    draw: ImageDraw.ImageDraw,
+    entry: _Entry,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text_size: int,
+    left: int,
+    middle: int,
+    width: int,
+) -> None:
+    """Draw a swatch, the name beside it, and the share at the right end."""
+    swatch = (left, middle - text_size // 2, left + 1.4 * text_size, middle + text_size // 2)
+    line = max(1, text_size // 20)
+    draw.rounded_rectangle(swatch, text_size // 5, entry.color, _OUTLINE, line)
+    draw.text((left + 2 * text_size, middle), entry.name, _NAME, font, anchor="lm")
+    draw.text((left + width, middle), entry.share, _SHARE, font, anchor="rm")
+
+
+def _checked_labels(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.uint8]:
+    if not 0 < len(classes) <= MAX_CLASSES:
+        raise ValueError(f"expected 1 to {MAX_CLASSES} classes, got {len(classes)}")
+    values = np.asarray(labels)
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels are an (H, W) map of integers, got shape {values.shape} of {values.dtype}"
+        )
+    known = ((values >= 0) & (values < len(classes))) | (values == IGNORE_INDEX)
+    if not known.all():
+        raise ValueError(
+            f"labels lie from 0 to {len(classes) - 1}, or are {IGNORE_INDEX} where ignored, got "
+            f"{', '.join(map(str, np.unique(values[~known])[:8]))}"
+        )
+    return values.astype(np.uint8)
+
+
+def _channels_last(image: ArrayLike, height: int, width: int) -> NDArray[Any]:
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.shape not in {(height, width, 3), (3, height, width)}:
+        raise ValueError(
+            f"the image of {height} x {width} labels is uint8 of shape ({height}, {width}, 3) or "
+            f"(3, {height}, {width}), got {pixels.dtype} of shape {pixels.shape}"
+        )
+    if pixels.shape != (height, width, 3):
+        pixels = pixels.transpose(1, 2, 0)
+    return np.ascontiguousarray(pixels)
