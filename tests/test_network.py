@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.fx.experimental import _config as export_config
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -201,15 +202,22 @@ def test_compiles_with_inductor(nano):
         assert golden_data.relative_error(compiled(x), nano(x)) < 1e-4
 
 
+any_size = pytest.mark.skipif(
+    not hasattr(export_config, "backed_size_oblivious"),
+    reason="this torch version guards on the remainder of pooled sizes and cannot trace them all",
+)
+
+
 @pytest.fixture(scope="module")
 def program(nano):
     """The network as one exported program, traced at a size of no importance."""
     Dim = torch.export.Dim
     sizes = {0: Dim("n"), 2: Dim("height", min=32), 3: Dim("width", min=32)}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+    with export_config.patch(backed_size_oblivious=True):
         return torch.export.export(nano, (images(64, 96, n=2),), dynamic_shapes=(sizes,))
 
 
+@any_size
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("size", [(32, 32), (65, 97), (375, 1242)])
 def test_one_exported_program_serves_every_size(nano, program, size, n):
@@ -218,6 +226,7 @@ def test_one_exported_program_serves_every_size(nano, program, size, n):
         assert golden_data.relative_error(program.module()(x), nano(x)) < 1e-5
 
 
+@any_size
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3])
 def test_one_exported_program_serves_full_size(nano, program, n):
