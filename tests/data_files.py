@@ -1,9 +1,10 @@
-"""Image files no library writes, byte by byte."""
+"""Files for the tests of the data sets, some of which no library writes."""
 
 import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
 
 def png_bytes(values, depth, *, exif_orientation=None):
@@ -46,3 +47,24 @@ def _packed(row, depth):
         return row.astype(">u2").tobytes()
     bits = (row[:, None] >> np.arange(depth - 1, -1, -1)) & 1
     return np.packbits(bits.astype(np.uint8).ravel()).tobytes()
+
+
+def write_cityscapes(root, counts, *, size=(24, 40), seed=0, kind="gtFine", suffix="labelIds"):
+    """Random images and ids, `counts` = {split: {city: images}}, in the layout of the downloads."""
+    rng = np.random.default_rng(seed)
+    for split, cities in counts.items():
+        for city, count in cities.items():
+            for frame in range(count):
+                stem = f"{city}/{city}_{frame:06d}_000019"
+                image = root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png"
+                save_png(image, rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+                if split != "test":
+                    labels = root / kind / split / f"{stem}_{kind}_{suffix}.png"
+                    save_png(labels, rng.integers(0, 19 if "Train" in suffix else 34, size))
+    return root
+
+
+def save_png(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+    return path

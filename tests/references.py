@@ -1,4 +1,4 @@
-"""Plain independent versions of what the library does faster, to hold results and speeds against."""
+"""Plain independent versions of what the library does, to hold results and speeds against."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ def map_ids_one_by_one(ids):
 
 
 def resize_then_crop(image, labels, crop_size, scale, rng):
-    """(H, W, 3) and (H, W) -> crops of the whole image resized by one factor, padded with 114, 255."""
+    """(H, W, 3) and (H, W) -> a crop of the whole image resized, padded with 114 and 255."""
     factor = rng.uniform(*scale)
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
