@@ -53,11 +53,10 @@ def run(args: argparse.Namespace) -> int:
         for entry in _entries(args.pattern, args.cache_dir)
         if (entry.row or not args.pretrained) and (entry.cached or not args.cached)
     ]
-    print(
-        json.dumps([_fields(entry) for entry in entries], indent=2)
-        if args.json
-        else _table(entries)
-    )
+    if args.json:
+        print(json.dumps([_fields(entry) for entry in entries], indent=2))
+    else:
+        print(_table(entries) if entries else "nothing of that kind; try: ddrnet list")
     return 0
 
 
@@ -97,6 +96,8 @@ def _fields(entry: _Entry) -> dict[str, Any]:
         "metric": metric and metric.name,
         "value": metric and metric.value,
         "conditions": metric and metric.conditions,
+        "extra_data": entry.row.extra_data or None,
+        "distillation": entry.row.distillation or None,
         "license": entry.row.license,
         "verified": _verification(entry),
         "cached": str(entry.cached.path) if entry.cached else None,
@@ -124,7 +125,13 @@ def _cells(entry: _Entry) -> tuple[str, ...]:
     if entry.row is None:
         return (entry.model, "-", *size, "", "no weights", "", "", "")
     metric = entry.row.metrics[0] if entry.row.metrics else None
-    result = (f"{metric.percent} %", f"{metric.name}, {metric.conditions}") if metric else ("", "")
+    caveats = [", extra data"] * bool(entry.row.extra_data)
+    caveats += [", distilled"] * bool(entry.row.distillation)
+    result = (
+        (f"{metric.percent} %", "".join([f"{metric.name}, {metric.conditions}", *caveats]))
+        if metric
+        else ("", "")
+    )
     cached = f"{entry.cached.size / MIB:.1f}" if entry.cached else "-"
     return (
         entry.model,
