@@ -1,0 +1,1 @@
+"""From image files to label maps: which files, and the steps that each image goes through."""

@@ -1,0 +1,120 @@
+"""The steps of a prediction: decode -> network -> labels -> write.
+
+`ddrnet.data.decoding.decode_image` is the first one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddrnet.data.transforms import Normalize
+from ddrnet.labels import ClassLabel
+from ddrnet.network import DDRNet
+from ddrnet.predictor.files import Results
+from ddrnet.pretrained.cache import write_atomically
+from ddrnet.visualize import MAX_CLASSES, overlay, palette_image, with_legend
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
+
+_FAST, _SMALL = 1, 6
+"""Levels of PNG compression: photographs gain little from more than the first."""
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the device of this name; by default the accelerator if there is one, else the CPU.
+
+    Raises:
+        ValueError: If there is no such device or it cannot be used.
+    """
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator()
+        available = torch.accelerator.is_available()
+        return accelerator if accelerator and available else torch.device("cpu")
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"the device {name!r} cannot be used here ({reason}); expected cpu, cuda, cuda:1, mps"
+        ) from error
+    return torch.device(name)
+
+
+def check_model(model: DDRNet) -> None:
+    """Raise if a model cannot segment image files into label files.
+
+    Raises:
+        ValueError: If it reads other images than RGB or grey, or has more than 256 classes.
+    """
+    if model.in_chans not in {1, 3}:
+        raise ValueError(
+            f"the model reads images of {model.in_chans} channels; image files have 3 (RGB) or "
+            "1 (grey): call model.predict with tensors of your own"
+        )
+    if model.num_classes > MAX_CLASSES:
+        raise ValueError(
+            f"the model has {model.num_classes} classes; label files hold at most {MAX_CLASSES}"
+        )
+
+
+def segment(model: DDRNet, image: Tensor) -> NDArray[np.uint8]:
+    """Return the class index of every pixel, (H, W).
+
+    Args:
+        model: A model that `check_model` accepts, on any device.
+        image: (3, H, W) uint8 RGB; a model of one channel sees its luma.
+
+    Raises:
+        ValueError: If the image is smaller than 32 pixels in a direction.
+    """
+    weight = next(model.parameters())
+    images = image[None].to(weight.device)
+    if model.in_chans == 1:
+        images = _luma(images)
+    normalised = Normalize.from_model(model).to(weight.device)(images)
+    labels = model.predict(normalised.to(weight.dtype))[0]
+    return labels.to(torch.uint8).cpu().numpy()
+
+
+def write(
+    results: Results, image: Tensor, labels: NDArray[np.uint8], classes: Sequence[ClassLabel]
+) -> None:
+    """Write the label map and the overlay with its legend, each file as a whole or not at all.
+
+    Args:
+        results: Where to; folders are made.
+        image: (3, H, W) uint8 RGB.
+        labels: (H, W) class indices.
+        classes: The class of each index.
+
+    Raises:
+        OSError: If a file cannot be written; it names the file.
+    """
+    blended = with_legend(overlay(image, labels, classes), labels, classes)
+    results.labels.parent.mkdir(parents=True, exist_ok=True)
+    _write_png(palette_image(labels, classes), results.labels, _SMALL)
+    _write_png(blended, results.overlay, _FAST)
+
+
+def _luma(images: Tensor) -> Tensor:
+    """Map (N, 3, H, W) uint8 to (N, 1, H, W) floats from 0 to 1, unrounded."""
+    weights = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def _write_png(picture: Image.Image, path: Path, compression: int) -> None:
+    content = io.BytesIO()
+    picture.save(content, "PNG", compress_level=compression)
+    write_atomically(path, content.getvalue())
