@@ -60,7 +60,7 @@ def mmseg_file(state):
 
 def supergradients_file(state):
     """super-gradients' trainer: the averaged network stands beside the last one."""
-    last = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
+    last = {key: torch.zeros(()).expand(tensor.shape) for key, tensor in state.items()}
     return saved(
         {
             "net": last,

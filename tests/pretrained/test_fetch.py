@@ -4,7 +4,6 @@ import hashlib
 import io
 import logging
 import os
-import pickle
 from dataclasses import replace
 
 import golden_data
@@ -17,7 +16,7 @@ from loopback import Reply, Repo, run_fresh
 from ddrnet.checkpoints import to_ddrnet
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.network import HEADS, DDRNet
-from ddrnet.pretrained import download, read_folder
+from ddrnet.pretrained import download
 from ddrnet.pretrained.cache import CacheFolder, Record
 from ddrnet.pretrained.fetch import fetch_original, fetch_state_dict, fetch_weights
 from ddrnet.pretrained.inventory import find_cached, remove_cached
@@ -126,46 +125,56 @@ def test_one_error_lists_every_source_and_the_ways_out(server, tmp_path):
     assert "checkpoint_path=" in message
 
 
-GOOD = row_file(PREFIXED)
-SPOILT = GOOD[:5000] + bytes(5000) + GOOD[10_000:]
-CODE = pickle.dumps({"state_dict": type("Run", (), {"__reduce__": lambda _: (os.system, ("",))})()})
+def good():
+    return row_file(PREFIXED)
+
+
+def spoilt():
+    return good()[:5000] + bytes(5000) + good()[10_000:]
 
 
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        pytest.param(Reply(GOOD[:-1000]), "the file has sha256", id="truncated"),
-        pytest.param(Reply(GOOD, cut=1000, ranges=False), "closed after 1000 of", id="cut"),
-        pytest.param(Reply(SPOILT), "the file has sha256", id="right size, wrong bytes"),
-        pytest.param(Reply(b"<!DOCTYPE html><title>Quota</title>"), "web page", id="quota page"),
-        pytest.param(Reply(b""), "the file has sha256", id="empty"),
-        pytest.param(Reply(status=503), "HTTP 503", id="down"),
+        pytest.param(lambda: Reply(good()[:-1000]), "the file has sha256", id="truncated"),
+        pytest.param(
+            lambda: Reply(good(), cut=1000, ranges=False), "closed after 1000 of", id="cut"
+        ),
+        pytest.param(lambda: Reply(spoilt()), "the file has sha256", id="right size, wrong bytes"),
+        pytest.param(lambda: Reply(b"<!DOCTYPE html><title>Quota</title>"), "page", id="page"),
+        pytest.param(lambda: Reply(b""), "the file has sha256", id="empty"),
+        pytest.param(lambda: Reply(status=503), "HTTP 503", id="down"),
     ],
 )
 def test_nothing_wrong_gets_its_final_name(server, tmp_path, reply, reason):
-    row = server.mirror(PREFIXED, GOOD)
+    row = server.mirror(PREFIXED, good())
     path = row.sources[0].address.removeprefix(server.url)
-    server.serve(path, reply)
+    server.serve(path, reply())
     with pytest.raises(WeightsUnavailableError, match=reason):
         fetch_weights(row, tmp_path)
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.name != ".lock"]
-    server.serve(path, Reply(status=503), Reply(status=503), Reply(GOOD))
+    server.serve(path, Reply(status=503), Reply(status=503), Reply(good()))
     assert fetch_weights(row, tmp_path).is_file()
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(SPOILT, "damaged", id="spoilt"),
-        pytest.param(GOOD[:-1000], "damaged", id="truncated"),
-        pytest.param(b"not a checkpoint", "text file", id="text"),
-        pytest.param(row_file(BY_NAME["ddrnet_23.cityscapes"]), "not the tensors of", id="of 23"),
-        pytest.param(row_file(REPORTED), "dappm.* is missing, expected", id="classifier"),
-        pytest.param(CODE, "the file", id="code"),
+        pytest.param(spoilt, "damaged", id="spoilt"),
+        pytest.param(lambda: good()[:-1000], "damaged", id="truncated"),
+        pytest.param(lambda: b"not a checkpoint", "text file", id="text"),
+        pytest.param(
+            lambda: row_file(BY_NAME["ddrnet_23_slim.in1k"]),
+            "dappm.* is missing, expected",
+            id="classifier",
+        ),
+        pytest.param(
+            lambda: row_file(BY_NAME["ddrnet_23.in1k"]), "not the tensors of", id="another size"
+        ),
     ],
 )
 def test_without_a_hash_the_contents_must_fit(server, tmp_path, content, reason):
-    row = server.mirror(SLIM, content)
+    row = server.mirror(SLIM, content())
     with pytest.raises(WeightsUnavailableError, match=reason):
         fetch_weights(row, tmp_path)
     folder = CacheFolder.of(row, tmp_path)
@@ -173,27 +182,37 @@ def test_without_a_hash_the_contents_must_fit(server, tmp_path, content, reason)
     assert folder.read_record() == Record()
 
 
+class Command:
+    """Runs a shell command when it is unpickled in the ordinary way."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
 def test_a_pickle_with_code_does_not_run_it(server, tmp_path):
     target = tmp_path / "made by the pickle"
-    command = type("Run", (), {"__reduce__": lambda _: (os.system, (f"touch '{target}'",))})
-    row = server.mirror(SLIM, saved({"state_dict": {"conv1.0.weight": command()}}))
+    content = saved({"state_dict": {"conv1.0.weight": Command(f"touch '{target}'")}})
+    row = server.mirror(SLIM, content)
     with pytest.raises(WeightsUnavailableError, match="system"):
         fetch_weights(row, tmp_path)
     assert not target.exists()
 
 
 def test_a_hash_known_in_part_is_said_to_be(server, tmp_path):
-    row = server.mirror(PREFIXED, GOOD)
+    row = server.mirror(PREFIXED, good())
     fetch_weights(row, tmp_path)
     assert find_cached(row, tmp_path).verification == "verified by prefix"
 
 
 def test_a_known_hash_verifies(server, tmp_path):
-    row = server.mirror(PREFIXED, GOOD, sha256=hashlib.sha256(GOOD).hexdigest())
+    row = server.mirror(PREFIXED, good(), sha256=hashlib.sha256(good()).hexdigest())
     fetch_weights(row, tmp_path)
     assert find_cached(row, tmp_path).verification == "verified"
-    wrong = server.mirror(PREFIXED, GOOD, size=len(GOOD) + 1)
-    with pytest.raises(WeightsUnavailableError, match=f"{len(GOOD)} bytes, expected"):
+    wrong = server.mirror(PREFIXED, good(), size=len(good()) + 1)
+    with pytest.raises(WeightsUnavailableError, match=f"{len(good())} bytes, expected"):
         fetch_weights(wrong, tmp_path / "other")
 
 
@@ -217,7 +236,9 @@ def test_a_file_that_changes_later_is_refused_until_accepted(server, tmp_path):
     assert remove_cached(row, tmp_path) > 20_000_000
     for link in row.sources[0].links:
         server.serve(link.removeprefix(server.url), Reply(row_file(REPORTED)))
-    with pytest.raises(WeightsUnavailableError, match="changed since it was first fetched") as error:
+    with pytest.raises(
+        WeightsUnavailableError, match="changed since it was first fetched"
+    ) as error:
         fetch_weights(row, tmp_path)
     record = CacheFolder.of(row, tmp_path).record_path
     assert f"delete {record}" in str(error.value)
@@ -227,7 +248,7 @@ def test_a_file_that_changes_later_is_refused_until_accepted(server, tmp_path):
 
 
 def test_a_damaged_cache_mends_itself(server, tmp_path, caplog):
-    row = server.mirror(PREFIXED, GOOD)
+    row = server.mirror(PREFIXED, good())
     path = fetch_weights(row, tmp_path)
     content = path.read_bytes()
     for damaged in (content[:-1], bytes(len(content))):
@@ -246,10 +267,10 @@ def test_offline_with_a_cold_cache_says_so_at_once(server, tmp_path, monkeypatch
 
 
 def test_leftovers_of_a_killed_process_do_not_matter(server, tmp_path):
-    row = server.mirror(PREFIXED, GOOD)
+    row = server.mirror(PREFIXED, good())
     folder = CacheFolder.of(row, tmp_path)
     folder.path.mkdir(parents=True)
-    folder.download.write_bytes(GOOD[:100])
+    folder.download.write_bytes(good()[:100])
     folder.lock.touch()
     (folder.path / ".model.safetensors.1.part").write_bytes(b"half")
     path = fetch_weights(row, tmp_path)
@@ -257,7 +278,7 @@ def test_leftovers_of_a_killed_process_do_not_matter(server, tmp_path):
 
 
 def test_inventory_counts_and_removes(server, tmp_path):
-    row = server.mirror(PREFIXED, GOOD)
+    row = server.mirror(PREFIXED, good())
     assert find_cached(row, tmp_path) is None
     assert remove_cached(row, tmp_path) == 0
     path = fetch_weights(row, tmp_path)
@@ -303,14 +324,204 @@ def test_a_read_only_cache(server, small_disk, as_read_only, nano_file):
         fetch_weights(row, small_disk)
 
 
-def hub_row(repo, **known):
-    return replace(nano, sources=(HubFile(repo, **known), *nano.sources))
-
-
-ROW_DRIVER = """
-import dataclasses, hashlib, logging, os, socket
-import tests_rows
+IN_FRESH_PROCESSES = """
+import dataclasses, os, signal, socket, sys, torch
+from ddrnet import registry, weights
+from ddrnet.weights.row import HubFile, WebFile
+from ddrnet.pretrained import fetch
+from ddrnet.pretrained.inventory import find_cached
 from ddrnet.errors import DDRNetError
-from ddrnet.pretrained.fetch import fetch_weights
-from ddrnet.pretrained.inventory import find_cached, remove_cached
+
+torch.set_num_threads(1)
+
+def row(name, *sources):
+    return dataclasses.replace(registry.get_weights(name), sources=sources)
+
+def children(count, work):
+    # Run work(index) in so many processes; return their exit codes.
+    ids = []
+    for index in range(count):
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                code = work(index) or 0
+            finally:
+                os._exit(code)
+        ids.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in ids]
+
+def outcome(call, *arguments):
+    try:
+        return str(call(*arguments))
+    except DDRNetError as error:
+        return f"{type(error).__name__}: {error}"
 """
+
+
+def test_eight_processes_at_once_download_once(server, tmp_path):
+    row = server.mirror(SLIM, row_file(SLIM))
+    link = row.sources[0].links[0]
+    code = f"""
+slim = row("ddrnet_23_slim.cityscapes", WebFile(({link!r},)))
+report(children(8, lambda _: len(fetch.fetch_state_dict(slim)) != 346))
+"""
+    assert run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path) == [0] * 8
+    assert server.count("GET") == 1
+
+
+def test_a_process_killed_half_way_blocks_nobody(server, tmp_path, nano_file):
+    stalled = server.serve("/stalled", Reply(nano_file, stall=60))
+    good = server.serve("/good", nano_file)
+    code = f"""
+import threading
+registry.VARIANTS
+nano = dataclasses.replace(
+    registry.get_weights("ddrnet_23_slim.cityscapes"), model="ddrnet_23_nano", tag="test"
+)
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def killed_in_download(_):
+    signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    fetch.fetch_weights(dataclasses.replace(nano, sources=(WebFile(({stalled!r},)),)))
+good = dataclasses.replace(nano, sources=(WebFile(({good!r},)),))
+def killed_in_conversion(_):
+    fetch.to_ddrnet = kill
+    fetch.fetch_weights(good)
+def killed_before_the_rename(_):
+    os.fsync = kill
+    fetch.fetch_weights(good)
+report([
+    children(1, killed_in_download),
+    children(1, killed_in_conversion),
+    children(1, killed_before_the_rename),
+    find_cached(good) is None,
+    children(1, lambda _: fetch.fetch_weights(good) is None),
+    sorted(os.listdir(fetch.fetch_weights(good).parent)),
+])
+"""
+    killed = [-9]
+    assert run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path) == [
+        killed,
+        killed,
+        killed,
+        True,
+        [0],
+        [".lock", "model.safetensors", "record.json"],
+    ]
+
+
+def test_a_warm_cache_needs_no_sockets(server, tmp_path):
+    row = server.mirror(SLIM, row_file(SLIM))
+    assets = tmp_path / "assets"
+    fetch_weights(row, assets)
+    before = len(server.requests)
+    code = """
+def refuse(*_):
+    raise AssertionError("a socket was opened")
+socket.socket.__init__ = refuse
+import ddrnet
+model = ddrnet.create_model("ddrnet_23_slim", pretrained=True)
+report([model.pretrained.name, [label.name for label in model.classes][:2], model.training])
+"""
+    result = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path, HF_HUB_OFFLINE="1")
+    assert result == ["ddrnet_23_slim.cityscapes", ["road", "sidewalk"], True]
+    assert len(server.requests) == before
+
+
+def test_a_mirror_on_the_hub_comes_first(server, tmp_path, nano_file):
+    good = Repo()
+    revision = good.add_commit({"model.safetensors": nano_file})
+    pickled = Repo()
+    pickled.add_commit({"model.safetensors": saved({"a": torch.zeros(1)})})
+    server.repos = {"org/ddrnet_23_nano.test": good, "bad/ddrnet_23_nano.test": pickled}
+    digest = hashlib.sha256(nano_file).hexdigest()
+    link = server.serve("/nano", nano_file)
+    code = f"""
+nano = dataclasses.replace(
+    registry.get_weights("ddrnet_23_slim.cityscapes"), model="ddrnet_23_nano", tag="test",
+    sources=(WebFile(({link!r},)),),
+)
+def fetched(cache, sources=None, org=None):
+    os.environ.pop("DDRNET_HUB_ORG", None)
+    if org:
+        os.environ["DDRNET_HUB_ORG"] = org
+    row = nano if sources is None else dataclasses.replace(nano, sources=sources)
+    path = outcome(fetch.fetch_weights, row, {str(tmp_path)!r} + "/" + cache)
+    known = find_cached(row, {str(tmp_path)!r} + "/" + cache)
+    return [path, known and known.verification]
+pinned = HubFile("org/ddrnet_23_nano.test", {revision!r}, sha256={digest!r})
+wrong = dataclasses.replace(pinned, sha256="0" * 64)
+fetch.hub.PATIENCE = 0.1
+report({{
+    "mirror": fetched("a", org="org"),
+    "again": fetched("a", org="org"),
+    "none": fetched("b", org="nobody"),
+    "pickled": fetched("c", org="bad"),
+    "pinned": fetched("d", (pinned,)),
+    "wrong": fetched("e", (wrong,)),
+    "wrong, then good": fetched("e", (wrong, *nano.sources)),
+}})
+"""
+    results = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path)
+    assert "models--org--ddrnet_23_nano.test" in results["mirror"][0]
+    assert results["mirror"][1] == "recorded locally, not verified"
+    assert results["again"] == results["mirror"]
+    for case in ("none", "pickled", "wrong, then good"):
+        assert results[case][0].endswith("ddrnet/weights/ddrnet_23_nano.test/model.safetensors")
+    assert results["pinned"][1] == "verified"
+    assert "has sha256" in results["wrong"][0]
+    assert results["wrong"][1] is None
+    assert server.count("GET", "org/ddrnet_23_nano.test/resolve/main") == 1
+
+
+def test_a_tuned_model_goes_to_the_hub_and_comes_back(server, tmp_path):
+    code = """
+import ddrnet
+from ddrnet.pretrained import read_folder
+from ddrnet.weights.row import Preprocessing
+classes = [ddrnet.ClassLabel(f"own {k}", (k, 2 * k, 3 * k)) for k in range(5)]
+model = ddrnet.create_model("ddrnet_23_nano", num_classes=5, in_chans=4, aux_head=True,
+                            class_names=classes,
+                            preprocessing=Preprocessing((0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)))
+revision = ddrnet.push_to_hub(model, "me/own")
+again = ddrnet.create_model(f"hf-hub:me/own@{revision}", pretrained=True)
+empty = ddrnet.create_model("hf-hub:me/own")
+images = torch.randn(2, 4, 64, 96)
+first, second = model.eval()(images), again.eval()(images)
+report({
+    "equal": all(torch.equal(a, b) for a, b in zip(first, second)),
+    "described": [
+        getattr(model, name) == getattr(other, name)
+        for name in ("config", "classes", "preprocessing", "num_classes", "in_chans")
+        for other in (again, empty)
+    ],
+    "untrained differs": not torch.equal(empty.eval()(images).logits, second.logits),
+    "offline": outcome(ddrnet.create_model, "hf-hub:me/none"),
+})
+"""
+    result = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path, HF_TOKEN="hf_secret")
+    assert result["equal"]
+    assert all(result["described"])
+    assert result["untrained differs"]
+    assert result["offline"].startswith("HubError: there is no model me/none")
+
+
+def test_a_pickle_on_the_hub_is_never_fetched(server, tmp_path):
+    repo = Repo()
+    save_pretrained(DDRNet(VARIANTS["ddrnet_23_nano"]), tmp_path / "saved")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    del files["model.safetensors"]
+    repo.add_commit({**files, "model.pth": saved(Command("false")), "pytorch_model.bin": b"x"})
+    server.repos = {"me/pickled": repo}
+    code = """
+from ddrnet.pretrained import read_folder
+report(outcome(read_folder, "hf-hub:me/pickled"))
+"""
+    result = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path)
+    assert "has no file model.safetensors" in result
+    assert {path.rpartition("/")[2] for _, path in server.requests} == {
+        "config.json",
+        "model.safetensors",
+    }

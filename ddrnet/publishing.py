@@ -1,0 +1,146 @@
+"""Registered checkpoints onto the Hub, and the page that lists them all."""
+
+from __future__ import annotations
+
+import hashlib
+from os import PathLike
+from pathlib import Path
+
+from safetensors import safe_open
+
+from ddrnet.pretrained import hub
+from ddrnet.pretrained.card import model_card, provenance, results
+from ddrnet.pretrained.fetch import fetch_original
+from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
+from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.saving import CARD_NAME, write_folder
+from ddrnet.registry import get_config
+from ddrnet.weights import DEFAULT_TAGS, ROWS
+from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
+
+
+def mirror_files(
+    row: WeightsRow, repo: str, cache_dir: str | PathLike[str] | None = None
+) -> dict[str, bytes]:
+    """Return the files of a row's mirror on the Hub, the same bytes every time.
+
+    Args:
+        row: A row of the weights table; it is fetched from where it was first published.
+        repo: "owner/name" of the mirror, for the model card.
+        cache_dir: Replaces this library's cache.
+
+    Raises:
+        WeightsUnavailableError: If the weights cannot be fetched.
+    """
+    weights = fetch_original(row, cache_dir)
+    manifest = _manifest(row, weights)
+    card = model_card(
+        manifest, _loaded_by(row, repo), license=row.license, datasets=[row.data], row=row
+    )
+    return {
+        WEIGHTS_NAME: weights.read_bytes(),
+        CARD_NAME: card.encode(),
+        CONFIG_NAME: manifest.to_json().encode(),
+    }
+
+
+def write_mirror(row: WeightsRow, files: dict[str, bytes], directory: str | PathLike[str]) -> Path:
+    """Write the files of a mirror into a folder of its own below `directory`; return it."""
+    folder = Path(directory).expanduser() / row.name
+    write_folder(folder, files)
+    return folder
+
+
+def upload_mirror(row: WeightsRow, files: dict[str, bytes], organisation: str) -> HubFile:
+    """Upload the files of a mirror; return the source to list first in the row.
+
+    Raises:
+        HubError: If the Hub refuses.
+    """
+    repo = mirror_repo(row, organisation)
+    revision = hub.upload(repo, files, f"Convert {row.name}")
+    content = files[WEIGHTS_NAME]
+    return HubFile(repo, revision, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def mirror_repo(row: WeightsRow, organisation: str) -> str:
+    """Return the repository that DDRNET_HUB_ORG makes `create_model` look into."""
+    return f"{organisation}/{row.name}"
+
+
+def weights_page() -> str:
+    """Return the text of docs/weights.md, made from the rows alone."""
+    return "\n\n".join([_PAGE_HEAD, _overview(), *(_section(row) for row in ROWS)]) + "\n"
+
+
+_PAGE_HEAD = """\
+# Pretrained weights
+
+<!-- Made from ddrnet/weights:
+python -c "import ddrnet.publishing as p; print(p.weights_page(), end='')" > docs/weights.md -->
+
+`ddrnet.create_model("ddrnet_23", pretrained=True)` loads a model's default tag,
+`ddrnet.create_model("ddrnet_23.cityscapes_mmseg", pretrained=True)` any other. Results are in
+percent, as their publishers report them; none was measured by this project. A tag that begins with
+`in1k` holds ImageNet weights: they initialise the backbone for training, DAPPM and the heads stay
+untrained.
+
+Licences are those of the code that the weights were published with; hardly any publisher says
+anything about the weights themselves, and the terms of the data apply to what is done with them."""
+
+
+def _overview() -> str:
+    lines = ["| name | result | conditions | licence | hash |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        best = f"{row.metrics[0].name} {row.metrics[0].percent}" if row.metrics else "not published"
+        conditions = row.metrics[0].conditions if row.metrics else ""
+        name = f"`{row.name}`{' (default)' if DEFAULT_TAGS.get(row.model) == row.tag else ''}"
+        lines.append(f"| {name} | {best} | {conditions} | {row.license} | {_hash(row)} |")
+    return "\n".join(lines)
+
+
+def _hash(row: WeightsRow) -> str:
+    """Say how well the first source is known."""
+    source = row.sources[0]
+    if not source.sha256:
+        return "recorded locally"
+    if not source.enforced:
+        return "reported by others"
+    return "known" if len(source.sha256) == 64 else f"begins {source.sha256}"
+
+
+def _section(row: WeightsRow) -> str:
+    sources = "\n".join(
+        f"{index}. {_describe(source)}" for index, source in enumerate(row.sources, start=1)
+    )
+    parts = [f"## {row.name}", results(row.metrics), provenance(row), f"Sources:\n\n{sources}"]
+    return "\n\n".join(filter(None, parts))
+
+
+def _describe(source: Source) -> str:
+    links = source.links if isinstance(source, WebFile) else (source.address,)
+    size = f", {source.size} bytes" if source.size else ""
+    known = f" (sha256 {source.sha256}{size})" if source.sha256 else ""
+    return ", else ".join(f"<{link}>" for link in links) + known
+
+
+def _loaded_by(row: WeightsRow, repo: str) -> str:
+    return f"hf-hub:{repo}" if row.task == "segmentation" else row.name
+
+
+def _manifest(row: WeightsRow, weights: Path) -> Manifest:
+    with safe_open(weights, "pt") as tensors:
+        keys = tensors.keys()
+    return Manifest(
+        architecture=row.model,
+        config=get_config(row.model),
+        num_classes=len(row.classes),
+        in_chans=len(row.preprocessing.mean),
+        aux_head=any(key.startswith("aux_head.") for key in keys),
+        upsample=True,
+        classes=row.classes,
+        preprocessing=row.preprocessing,
+        task=row.task,
+        metrics=row.metrics,
+        pretrained=row.name,
+    )
