@@ -39,9 +39,8 @@ def pick_device(name: str | None = None) -> torch.device:
         ValueError: If there is no such device or it cannot be used.
     """
     if name is None:
-        accelerator = torch.accelerator.current_accelerator()
-        available = torch.accelerator.is_available()
-        return accelerator if accelerator and available else torch.device("cpu")
+        found = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
+        return found or torch.device("cpu")
     try:
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError) as error:
