@@ -104,8 +104,9 @@ def _scan_list(root: Path, split: str) -> Scan:
         return Scan((), (f"{file} is no list of image and label files: {odd[:1]}",), expected)
     samples = [_listed(root, *line) for line in lines]
     files = [file for sample in samples for file in (sample.image, sample.labels)]
-    missing = tuple(f"{file} is missing" for file in files if file and not file.is_file())
-    return Scan(tuple(samples), missing, expected)
+    missing = {file for file in files if file and not file.is_file()}
+    whole = tuple(s for s in samples if missing.isdisjoint((s.image, s.labels)))
+    return Scan(whole, tuple(f"{file} is missing" for file in sorted(missing)), expected)
 
 
 def _listed(root: Path, image: str, labels: str) -> Sample:
