@@ -58,14 +58,7 @@ def name_results(images: Sequence[Path], folder: Path) -> list[Results]:
     """
     names = _unique_names(images)
     results = [Results(folder / f"{name}{_LABELS}", folder / f"{name}{_OVERLAY}") for name in names]
-    inputs = {_identity(image): image for image in images}
-    for image, paths in zip(images, results, strict=True):
-        for path in paths:
-            if path.exists() and _identity(path) in inputs:
-                raise ValueError(
-                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
-                    f"choose another folder than {folder} for the results"
-                )
+    _refuse_overwriting(images, results)
     return results
 
 
@@ -107,6 +100,17 @@ def _unique_names(images: Sequence[Path]) -> list[PurePath]:
     return [
         name.with_suffix("") if times[_folded(name.with_suffix(""))] == 1 else name for name in full
     ]
+
+
+def _refuse_overwriting(images: Sequence[Path], results: Sequence[Results]) -> None:
+    inputs = {_identity(image): image for image in images if image.exists()}
+    for image, paths in zip(images, results, strict=True):
+        for path in paths:
+            if path.exists() and _identity(path) in inputs:
+                raise ValueError(
+                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
+                    f"choose another folder for them than {path.parent}"
+                )
 
 
 def _parts(path: Path) -> tuple[str, ...]:

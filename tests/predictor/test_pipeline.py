@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ddrnet
+from ddrnet.predictor.files import Results
+from ddrnet.predictor.pipeline import check_model, pick_device, segment, write
+
+NANO = "ddrnet_23_nano"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return ddrnet.create_model(NANO).eval()
+
+
+@pytest.fixture
+def image():
+    return torch.randint(0, 256, (3, 65, 97), dtype=torch.uint8)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path / "deep/er/a.labels.png", tmp_path / "deep/er/a.overlay.png")
+
+
+def normalised(image, preprocessing):
+    scaled = image.double() / 255
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in preprocessing)
+    return ((scaled - mean) / std).float()[None]
+
+
+def test_segment_normalises_and_predicts(model, image):
+    labels = segment(model, image)
+    preprocessing = (model.preprocessing.mean, model.preprocessing.std)
+    expected = model(normalised(image, preprocessing)).argmax(dim=1)[0]
+    assert labels.shape == (65, 97)
+    assert labels.dtype == np.uint8
+    assert (labels == expected.numpy()).mean() > 0.999
+    assert len(np.unique(labels)) > 1
+
+
+def test_segment_leaves_the_mode_of_the_model(model, image):
+    model.train()
+    segment(model, image)
+    assert model.training
+    model.eval()
+
+
+def test_a_grey_model_sees_the_luma(image):
+    model = ddrnet.create_model(NANO, in_chans=1).eval()
+    luma = (torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1) * image.double()).sum(0, keepdim=True)
+    expected = model(normalised(luma, (model.preprocessing.mean, model.preprocessing.std)))
+    assert (segment(model, image) == expected.argmax(dim=1)[0].numpy()).mean() > 0.999
+
+
+def test_a_model_in_half_precision_works(model, image):
+    half = ddrnet.create_model(NANO).bfloat16().eval()
+    assert segment(half, image).shape == (65, 97)
+
+
+def test_a_small_image_raises(model):
+    with pytest.raises(ValueError, match="at least 32 pixels, got 31 x 40"):
+        segment(model, torch.zeros(3, 31, 40, dtype=torch.uint8))
+
+
+def test_a_model_that_files_cannot_serve_is_refused(model):
+    check_model(model)
+    with pytest.raises(ValueError, match="4 channels; image files have 3"):
+        check_model(ddrnet.create_model(NANO, in_chans=4))
+    with pytest.raises(ValueError, match="257 classes; label files hold at most 256"):
+        check_model(ddrnet.create_model(NANO, num_classes=257))
+
+
+def test_write_makes_folders_and_both_files(model, image, results):
+    labels = np.random.default_rng(0).integers(0, 19, (65, 97)).astype(np.uint8)
+    write(results, image, labels, model.classes)
+    with Image.open(results.labels) as written:
+        assert written.mode == "P"
+        np.testing.assert_array_equal(np.array(written), labels)
+    with Image.open(results.overlay) as written:
+        assert written.mode == "RGB"
+        assert written.height > 65
+    assert {path.name for path in results.labels.parent.iterdir()} == {
+        "a.labels.png",
+        "a.overlay.png",
+    }
+
+
+def test_a_failed_write_names_the_file_and_leaves_nothing(model, image, results):
+    results.overlay.mkdir(parents=True)
+    with pytest.raises(OSError, match=r"a\.overlay\.png"):
+        write(results, image, np.zeros((65, 97), np.uint8), model.classes)
+    assert {path.name for path in results.labels.parent.iterdir()} == {
+        "a.labels.png",
+        "a.overlay.png",
+    }
+
+
+def test_results_replace_those_of_an_earlier_run(model, image, results):
+    for index in range(2):
+        write(results, image, np.full((65, 97), index, np.uint8), model.classes)
+    with Image.open(results.labels) as written:
+        assert np.array(written).min() == 1
+
+
+def test_pick_device(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert pick_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
+    assert pick_device() == torch.device("xpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "cuda:99", ""])
+def test_a_device_that_cannot_be_used_raises(name):
+    with pytest.raises(ValueError, match=r"cannot be used here .* expected cpu, cuda"):
+        pick_device(name)
