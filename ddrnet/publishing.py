@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.manifest import Manifest
 from ddrnet.pretrained.saving import CARD_NAME, write_folder
 from ddrnet.registry import get_config
+from ddrnet.variants import VARIANTS
 from ddrnet.weights import DEFAULT_TAGS, ROWS
 from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
 
@@ -70,7 +72,9 @@ def mirror_repo(row: WeightsRow, organisation: str) -> str:
 
 def weights_page() -> str:
     """Return the text of docs/weights.md, made from the rows alone."""
-    return "\n\n".join([_PAGE_HEAD, _overview(), *(_section(row) for row in ROWS)]) + "\n"
+    order = list(VARIANTS)
+    rows = sorted(ROWS, key=lambda row: order.index(row.model))
+    return "\n\n".join([_PAGE_HEAD, _overview(rows), *map(_section, rows)]) + "\n"
 
 
 _PAGE_HEAD = """\
@@ -89,14 +93,18 @@ Licences are those of the code that the weights were published with; hardly any 
 anything about the weights themselves, and the terms of the data apply to what is done with them."""
 
 
-def _overview() -> str:
-    lines = ["| name | result | conditions | licence | hash |", "|---|---|---|---|---|"]
-    for row in ROWS:
-        best = f"{row.metrics[0].name} {row.metrics[0].percent}" if row.metrics else "not published"
-        conditions = row.metrics[0].conditions if row.metrics else ""
-        name = f"`{row.name}`{' (default)' if DEFAULT_TAGS.get(row.model) == row.tag else ''}"
-        lines.append(f"| {name} | {best} | {conditions} | {row.license} | {_hash(row)} |")
-    return "\n".join(lines)
+def _overview(rows: Iterable[WeightsRow]) -> str:
+    head = ["| name | result | conditions | licence | hash |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *map(_overview_line, rows)])
+
+
+def _overview_line(row: WeightsRow) -> str:
+    default = " (default)" if DEFAULT_TAGS.get(row.model) == row.tag else ""
+    result = f"{row.metrics[0].name} {row.metrics[0].percent}" if row.metrics else "not published"
+    conditions = [row.metrics[0].conditions] if row.metrics else []
+    conditions += ["extra data"] * bool(row.extra_data) + ["distilled"] * bool(row.distillation)
+    cells = [f"`{row.name}`{default}", result, ", ".join(conditions), row.license, _hash(row)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _hash(row: WeightsRow) -> str:

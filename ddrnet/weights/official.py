@@ -23,9 +23,8 @@ _CITYSCAPES: dict[str, Any] = {
     "train_split": "fine annotations, train",
     "classes": CITYSCAPES.classes,
     "data_terms": CITYSCAPES_TERMS,
-    "recipe": "ImageNet initialisation, OHEM cross entropy, auxiliary OHEM x 0.4, 484 epochs of "
-    "1024 x 1024 crops, as the paper and the author's answers describe it; no training code was "
-    "published.",
+    "recipe": "ImageNet initialisation, OHEM cross entropy, auxiliary OHEM x 0.4, crops of "
+    "1024 x 1024 at scales 0.5-2.0 with flips (the paper); no training code was published.",
 }
 
 _IMAGENET: dict[str, Any] = {

@@ -1,0 +1,132 @@
+"""Mirrors of registered checkpoints, and the page that lists them."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from containers import row_file
+from loopback import Loopback, run_fresh
+
+from ddrnet import publishing, registry
+from ddrnet.cli import main
+from ddrnet.errors import HubError
+from ddrnet.network import DDRNet
+from ddrnet.pretrained import read_folder
+from ddrnet.pretrained.tensors import serialize
+from ddrnet.variants import VARIANTS
+from ddrnet.weights import ROWS
+from ddrnet.weights.row import HubFile
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Loopback() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def slim(server, monkeypatch):
+    """The registered row, its file on loopback."""
+    row = registry.get_weights("ddrnet_23_slim.cityscapes_mmseg")
+    mirrored = server.mirror(row, row_file(row))
+    monkeypatch.setattr(registry, "get_weights", lambda name: {row.name: mirrored}[name])
+    return mirrored
+
+
+def test_page_is_up_to_date():
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert page == publishing.weights_page(), "make docs/weights.md again as its comment says"
+
+
+def test_page_names_every_row_and_source():
+    page = publishing.weights_page()
+    for row in ROWS:
+        assert f"## {row.name}\n" in page
+        assert all(link in page for source in row.sources for link in source.links)
+    pinned = replace(ROWS[0], sources=(HubFile("org/name", "abc", sha256="0" * 64),))
+    assert "hf-hub:org/name@abc" in publishing._section(pinned)
+    assert publishing._hash(pinned) == "known"
+
+
+def test_a_dry_run_twice_gives_the_same_bytes(slim, tmp_path, capsys):
+    for folder in "ab":
+        arguments = ["publish", slim.name, "--org", "me", "--dry-run"]
+        places = ["--out", str(tmp_path / folder), "--cache-dir", str(tmp_path / f"cache {folder}")]
+        assert main(arguments + places) == 0
+    first, second = (tmp_path / folder / slim.name for folder in "ab")
+    names = sorted(path.name for path in first.iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    digest = hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest()
+    assert capsys.readouterr().out.count(digest) == 2
+
+
+def test_a_mirror_is_a_model_with_an_honest_card(slim, tmp_path):
+    files = publishing.mirror_files(slim, "me/model", tmp_path / "cache")
+    folder = publishing.write_mirror(slim, files, tmp_path)
+    saved = read_folder(f"local-dir:{folder}")
+    model = DDRNet(saved.config, **saved.options)
+    model.load_state_dict(saved.state)
+    assert saved.options["aux_head"]
+    assert saved.row.name == slim.name
+    card = files["README.md"].decode()
+    data = yaml.safe_load(card.split("---\n")[1])
+    assert (data["license"], data["datasets"]) == ("apache-2.0", ["cityscapes"])
+    assert data["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.7784
+    assert slim.data_terms in card
+    assert "hf-hub:me/model" in card
+
+
+def test_upload_prints_the_source_that_then_works(server, tmp_path):
+    torch.manual_seed(2)
+    content = serialize(DDRNet(VARIANTS["ddrnet_23_nano"]).state_dict())
+    link = server.serve("/nano", content)
+    code = f"""
+import dataclasses, io
+from contextlib import redirect_stdout
+from ddrnet import registry
+from ddrnet.cli import main
+from ddrnet.errors import HubError
+from ddrnet.pretrained.fetch import fetch_weights
+from ddrnet.weights.row import HubFile, WebFile
+row = dataclasses.replace(
+    registry.get_weights("ddrnet_23_slim.cityscapes"), model="ddrnet_23_nano", tag="test",
+    sources=(WebFile(({link!r},)),),
+)
+registry.get_weights = lambda name: row
+with redirect_stdout(io.StringIO()) as printed:
+    code = main(["publish", row.name, "--org", "me"])
+source = eval(printed.getvalue().partition(": ")[2])
+path = fetch_weights(dataclasses.replace(row, sources=(source,)))
+report([code, printed.getvalue(), str(path)])
+"""
+    code, printed, path = run_fresh(code, server, tmp_path, HF_TOKEN="hf_secret")
+    assert code == 0
+    assert printed.startswith('ddrnet_23_nano.test: HubFile("me/ddrnet_23_nano.test", "')
+    assert Path(path).read_bytes() == content
+    config = json.loads(server.repos["me/ddrnet_23_nano.test"].files("main")["config.json"])
+    assert config["pretrained"] == "ddrnet_23_nano.test"
+
+
+def test_a_mirror_of_a_backbone_says_what_it_is(server, tmp_path, monkeypatch):
+    row = registry.get_weights("ddrnet_23_slim.in1k")
+    files = publishing.mirror_files(
+        server.mirror(row, row_file(row)), "me/ddrnet_23_slim.in1k", tmp_path / "cache"
+    )
+    folder = publishing.write_mirror(row, files, tmp_path)
+    with pytest.raises(HubError, match="holds a classification, not a segmentation model"):
+        read_folder(f"local-dir:{folder}")
+    assert "create_model('ddrnet_23_slim.in1k'" in files["README.md"].decode()
+
+
+def test_unknown_names_are_refused_before_anything_is_fetched(capsys, tmp_path):
+    arguments = ["publish", "ddrnet_23.cityscape", "--org", "me", "--dry-run"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert "did you mean cityscapes" in capsys.readouterr().err
