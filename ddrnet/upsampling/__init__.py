@@ -1,0 +1,7 @@
+"""Exact full-resolution operations that never hold full-resolution logits."""
+
+from ddrnet.upsampling.argmax import upsample_argmax
+from ddrnet.upsampling.cross_entropy import upsampled_cross_entropy
+from ddrnet.upsampling.strips import upsample
+
+__all__ = ["upsample", "upsample_argmax", "upsampled_cross_entropy"]

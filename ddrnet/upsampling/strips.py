@@ -1,0 +1,85 @@
+"""Bilinear interpolation, whole or in strips of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CPU_STRIP = 2**18
+"""Interpolated values held at a time on a CPU: they stay in its cache."""
+
+DEVICE_STRIP = 2**24
+"""The same on other devices: enough to keep them busy, 64 MiB."""
+
+
+def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate (N, K, h, w) bilinearly to (N, K, *size); pixel centres keep their place."""
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def source_positions(length: int, size: int, like: Tensor) -> Tensor:
+    """Return where the centres of `size` output pixels lie among `length` input pixels.
+
+    Args:
+        length: Input pixels.
+        size: Output pixels.
+        like: Gives the dtype and the device of the result.
+
+    Returns:
+        (size,), from -0.5 on; 0 is the centre of the first input pixel.
+    """
+    centres = torch.arange(size, dtype=like.dtype, device=like.device) + 0.5
+    return centres * (length / size) - 0.5
+
+
+def check_maps(logits: Tensor, size: tuple[int, int]) -> None:
+    """Raise ValueError unless `logits` (N, K, h, w) can be interpolated to `size`."""
+    if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
+        raise ValueError(
+            "expected floating-point logits of shape (N, K, h, w), got "
+            f"{logits.dtype} of shape {tuple(logits.shape)}"
+        )
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"expected a height and a width of at least 1 pixel, got {tuple(size)}")
+
+
+class Strips:
+    """One image's interpolation to full size, done horizontally first, then in strips of rows.
+
+    Args:
+        logits: (K, h, w), float32 or float64.
+        size: Height and width of the full size, in pixels.
+    """
+
+    def __init__(self, logits: Tensor, size: tuple[int, int]) -> None:
+        self._logits = logits
+        self._height, self._width = size
+        position = source_positions(logits.shape[1], self._height, logits).clamp_(min=0)
+        self._upper = position.long()
+        self._lower = (self._upper + 1).clamp_(max=logits.shape[1] - 1)
+        self._weight = (position - self._upper)[:, None, None]
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of rows and their logits (rows, K, width), from top to bottom."""
+        wide = upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
+        step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
+        for start in range(0, self._height, step):
+            rows = slice(start, min(start + step, self._height))
+            upper = wide.index_select(0, self._upper[rows])
+            yield rows, upper.lerp_(wide.index_select(0, self._lower[rows]), self._weight[rows])
+
+    def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
+        """Return the gradient (K, h, w) that follows from the gradient of every strip."""
+        classes, length, width = self._logits.shape
+        wide = self._logits.new_zeros(length, classes, self._width)
+        for rows, gradient in strips:
+            lower = gradient * self._weight[rows]
+            wide.index_add_(0, self._lower[rows], lower)
+            wide.index_add_(0, self._upper[rows], gradient.sub_(lower))
+        narrow = torch.ops.aten.upsample_bilinear2d_backward(
+            wide.unsqueeze(2), [1, self._width], [length, classes, 1, width], False, None, None
+        )
+        return narrow.squeeze(2).transpose(0, 1)
