@@ -65,7 +65,11 @@ def _model_of_checkpoint(name: str | None, path: str) -> DDRNet:
         )
     found = name or (registry.find_model(held.config) if held.config else None)
     if found is None:
-        raise CheckpointError(f"{path} holds {held.config or 'a DDRNet'} of no known size")
+        raise CheckpointError(
+            f"{path} is of no known size ({held.config or 'tensors that tell it are missing'}); "
+            f"known are {', '.join(registry.list_models())}: with --model NAME the error names "
+            "every tensor that does not fit"
+        )
     model = create_model(found, checkpoint_path=path)
     if model.num_classes != held.num_classes:
         raise CheckpointError(
