@@ -7,10 +7,10 @@ from PIL import Image
 from ddrnet.labels import CITYSCAPES
 
 
-def map_ids_one_by_one(ids):
-    """(H, W) Cityscapes ids -> train ids, a pass over the map per class."""
+def map_ids_one_by_one(ids, rows=CITYSCAPES.rows):
+    """(H, W) ids of a data set -> train ids, a pass over the map per class."""
     train_ids = np.full(ids.shape, 255, np.uint8)
-    for row in CITYSCAPES.rows:
+    for row in rows:
         if row.id >= 0:
             train_ids[ids == row.id] = row.train_id
     return train_ids
@@ -32,13 +32,13 @@ def resize_then_crop(image, labels, crop_size, scale, rng):
     return image[window], labels[window]
 
 
-def plain_training_sample(image_path, labels_path, crop_size, scale, rng):
+def plain_training_sample(image_path, labels_path, rows, crop_size, scale, rng):
     """What published training code does for one sample, `rng` a `random.Random`.
 
-    Decode, map 35 ids one by one, resize the whole image, to float and normalise, crop, flip.
+    Decode, map the ids of `rows` one by one, resize the whole image, normalise, crop, flip.
     """
     image = np.asarray(Image.open(image_path).convert("RGB"))
-    labels = map_ids_one_by_one(np.asarray(Image.open(labels_path)))
+    labels = map_ids_one_by_one(np.asarray(Image.open(labels_path)), rows)
     factor = rng.uniform(*scale)
     size = round(image.shape[1] * factor), round(image.shape[0] * factor)
     image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
