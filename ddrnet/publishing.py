@@ -90,7 +90,14 @@ percent, as their publishers report them; none was measured by this project. A t
 untrained.
 
 Licences are those of the code that the weights were published with; hardly any publisher says
-anything about the weights themselves, and the terms of the data apply to what is done with them."""
+anything about the weights themselves, and the terms of the data apply to what is done with them.
+
+Files are fetched once, compared with their published hash, converted to safetensors and kept below
+`$HF_HOME/assets/ddrnet`, or below `cache_dir=`; `ddrnet list --cached` shows them and
+`ddrnet list --remove MODEL.TAG` deletes them. Where no hash is published, that of the first
+download is recorded and every later one must equal it. `HF_HUB_OFFLINE=1` forbids the network,
+`DDRNET_HUB_ORG=ORG` looks for a converted copy at `ORG/MODEL.TAG` on the Hugging Face Hub first,
+and a file fetched by hand loads with `checkpoint_path=`."""
 
 
 def _overview(rows: Iterable[WeightsRow]) -> str:

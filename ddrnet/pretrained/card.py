@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ddrnet.pretrained.manifest import LIBRARY, Manifest
-from ddrnet.weights.row import Metric, WeightsRow
+from ddrnet.weights.row import Metric, Task, WeightsRow
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+_PIPELINES: dict[Task, str] = {
+    "segmentation": "image-segmentation",
+    "classification": "image-classification",
+    "backbone": "image-feature-extraction",
+}
 _METRIC_TYPES = {"mIoU": "mean_iou", "top-1 accuracy": "accuracy"}
 
 
@@ -36,7 +41,7 @@ def model_card(
     start = manifest.row
     data = ModelCardData(
         library_name=LIBRARY,
-        pipeline_tag="image-segmentation",
+        pipeline_tag=_PIPELINES[manifest.task],
         license=(license or (start.license if start else "")).lower() or None,
         datasets=[dataset.lower() for dataset in datasets] or None,
         tags=["ddrnet", "semantic-segmentation", "real-time"],

@@ -112,7 +112,7 @@ class _Fetch:
         tried = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
         others = [row.tag for row in rows_of(self.row.model) if row.tag != self.row.tag]
         return (
-            f"cannot fetch {self.row.name}. {tried}. Other weights of {self.row.model}: "
+            f"cannot fetch {self.row.name}: {tried or 'no source is listed'}. Other weights of {self.row.model}: "
             f"{', '.join(others) or 'none'}. A file that you fetched yourself loads with "
             "checkpoint_path="
         )

@@ -46,7 +46,7 @@ def save_pretrained(
         OSError: If the folder cannot be written.
     """
     folder = Path(directory).expanduser()
-    files = _contents(model, f"local-dir:{directory}", metrics, license, datasets)
+    files = _contents(model, "local-dir:path/to/this/folder", metrics, license, datasets)
     write_folder(folder, files)
 
 

@@ -71,7 +71,8 @@ report({
 
 def test_repeats_a_request_that_failed_for_a_moment(server, tmp_path):
     server.repos = {"me/model": repo(failures=[503, 503, 429])}
-    path = run_fresh(DRIVER + "report(fetch('me/model'))", server, tmp_path)
+    code = DRIVER + "hub.FIRST_WAIT = 0.01\nreport(fetch('me/model'))"
+    path = run_fresh(code, server, tmp_path)
     assert Path(path).read_bytes() == FILES["model.safetensors"]
     assert server.count("GET", "me/model") >= 4
 
