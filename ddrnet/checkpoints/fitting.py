@@ -66,15 +66,22 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
 
 def _check_size(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     held, built = describe(state).config, describe(target).config
+    if held is None or built is None or held == built:
+        return
     name = _published_name(held)
-    if name and held != built:
+    if name:
         raise CheckpointError(
-            f"the checkpoint is a {name}, the model is {_published_name(built) or built}: build "
+            f"the checkpoint is a {name}, the model is a {_published_name(built) or built}: build "
             f"the model with ddrnet.create_model({name!r}, ...)"
+        )
+    if held.width != built.width:
+        raise CheckpointError(
+            f"the checkpoint is a {held}, the model is a {_published_name(built) or built}: build "
+            "the model of that size, which ddrnet.register_model gives a name"
         )
 
 
-def _published_name(config: DDRNetConfig | None) -> str | None:
+def _published_name(config: DDRNetConfig) -> str | None:
     return next((name for name, known in VARIANTS.items() if known == config), None)
 
 
@@ -102,10 +109,8 @@ def _adapt_channels(state: dict[str, Tensor], target: Mapping[str, Tensor]) -> N
 
 def _without_heads(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
     """Return what a backbone, or a file without auxiliary head, leaves as it is."""
-    if describe(state).is_backbone:
-        absent = HEADS
-    else:
-        absent = tuple(head for head in ("aux_head.",) if not describe(state).has_aux_head)
+    contents = describe(state)
+    absent = HEADS if contents.is_backbone else () if contents.has_aux_head else ("aux_head.",)
     keys = [key for key in target if key.startswith(absent)]
     if keys:
         names = ", ".join(dict.fromkeys(key.partition(".")[0] for key in keys))
@@ -145,9 +150,9 @@ def _check_keys(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> No
     }
     if any(complaints.values()):
         parts = [
-            f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in complaints.items() if keys
+            f"{len(keys)} {kind} ({', '.join(keys)})" for kind, keys in complaints.items() if keys
         ]
-        raise CheckpointError(f"the checkpoint does not fit the model; {'; '.join(parts)}")
+        raise CheckpointError(f"the checkpoint does not fit the model: {'; '.join(parts)}")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -54,7 +54,11 @@ _allowing = threading.Lock()  # torch keeps one list of allowed names for the wh
 
 
 class StandIn:
-    """Takes the place of a foreign class or function; whatever it is handed, it does nothing."""
+    """Takes the place of a foreign class or function; whatever it is handed, it does nothing.
+
+    An object of it equals its class, because torch calls nothing that is not equal to an allowed
+    class or function, and a pickle may call what a call has returned.
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an object of whatever the pickle hands over."""
@@ -63,8 +67,17 @@ class StandIn:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
+    def __call__(self, *args: Any, **kwargs: Any) -> StandIn:
+        """Return itself."""
+        return self
+
     def __setstate__(self, state: Any) -> None:
         """Forget the state."""
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is type(self)
+
+    __hash__ = object.__hash__
 
 
 class _ListStandIn(StandIn):
@@ -126,8 +139,15 @@ def _load(path: Path) -> object:
     except pickle.UnpicklingError:
         scanner = _scan(path)
     _check_globals(path, scanner)
-    with _allowing, torch.serialization.safe_globals(_stand_ins(scanner)):
-        return _torch_load(path)
+    try:
+        with _allowing, torch.serialization.safe_globals(_stand_ins(scanner)):
+            return _torch_load(path)
+    except pickle.UnpicklingError as error:
+        names = ", ".join(sorted(".".join(found) for found in scanner.globals))
+        raise CheckpointError(
+            f"torch cannot read {path} safely ({_reason(error)}), it names {names}: load it where "
+            "it was made and save the state_dict() alone"
+        ) from error
 
 
 def _torch_load(path: Path) -> object:

@@ -54,7 +54,8 @@ class Scanner:
             LookupError: If it contradicts itself.
         """
         self._stack, self._memo = [], {}
-        for opcode, argument, _ in pickletools.genops(file):
+        for opcode, value, _ in pickletools.genops(file):
+            argument: Any = value
             if opcode.name == "PROTO":
                 self.protocol = max(self.protocol, argument)
             elif opcode.name == "MEMOIZE":

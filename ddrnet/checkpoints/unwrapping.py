@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 from ddrnet.checkpoints.pickles import StandIn
@@ -44,8 +46,10 @@ def unwrap(content: object) -> dict[str, Tensor]:
     network = _find_network(content, _DEPTH)
     state: dict[str, Tensor] = {}
     for key, value in network.items() if network else ():
-        name = _PREFIXES.sub("", key) if isinstance(key, str) else ""
-        if not name or not isinstance(value, Tensor) or _NOT_THE_NETWORK.match(name):
+        if not isinstance(key, str) or not _is_dense(value):
+            continue
+        name = _PREFIXES.sub("", key)
+        if _NOT_THE_NETWORK.match(name):
             continue
         if name in state:
             raise CheckpointError(f"the checkpoint holds {name} twice, under different prefixes")
@@ -62,7 +66,11 @@ def _find_network(content: object, depth: int) -> Mapping[object, object] | None
         inner = _find_network(content.get(name), depth - 1)
         if inner is not None:
             return inner
-    return content if any(isinstance(value, Tensor) for value in content.values()) else None
+    return content if any(map(_is_dense, content.values())) else None
+
+
+def _is_dense(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.layout is torch.strided
 
 
 def _own(tensor: Tensor) -> Tensor:
