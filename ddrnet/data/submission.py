@@ -91,7 +91,7 @@ def _label_ids(prediction: Tensor | NDArray[np.integer], sample: Sample) -> NDAr
             f"the prediction for {sample.image} holds {strange[:10].tolist()}, expected train ids "
             f"0-{len(CITYSCAPES.classes) - 1}, or 255 for no class"
         )
-    return np.frombuffer(CITYSCAPES.train_id_to_id, np.uint8)[train_ids]
+    return np.frombuffer(CITYSCAPES.train_id_to_id, np.uint8).take(train_ids)
 
 
 def _png(label_ids: NDArray[np.uint8]) -> bytes:
