@@ -1,0 +1,66 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+import ddrnet
+from ddrnet.cli import main
+
+COMMANDS = ["list", "predict", "data", "convert", "publish"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger():
+    """Take back what a command did to the library's logger."""
+    logger = logging.getLogger("ddrnet")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
+def exit_code(*arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    return exit.value.code
+
+
+def test_help_names_every_command(capsys):
+    assert exit_code("--help") == 0
+    output = capsys.readouterr().out
+    assert all(f"\n    {command} " in output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    assert exit_code(command, "--help") == 0
+    assert f"usage: ddrnet {command}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out == f"ddrnet {ddrnet.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("paint",), ("predict",), ("list", "--colour")])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    assert exit_code(*arguments) == 2
+    assert "usage: ddrnet" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line(capsys):
+    assert main(["predict", "absent.png"]) == 1
+    assert capsys.readouterr().err == "ddrnet: error: there is no file or folder absent.png\n"
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(FileNotFoundError):
+        main(["--debug", "predict", "absent.png"])
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "ddrnet", "predict", "absent.png"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr == "ddrnet: error: there is no file or folder absent.png\n"
