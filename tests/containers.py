@@ -9,8 +9,6 @@ from functools import cache
 import golden_data
 import torch
 
-CLASSIFIER_PREFIXES = ("down5.", "last_layer.", "linear.")
-
 
 def row_file(row):
     """The bytes of a checkpoint like the one that `row` lists."""
@@ -22,17 +20,20 @@ def _row_file(model, family, task, tag):
     if family == "official" and task == "segmentation":
         return official_file(model)
     if family == "official":
-        state = golden_data.state_dict(golden_data.keys("official")[f"{model}.classification"])
+        state = random_state(golden_data.keys("official")[f"{model}.classification"])
         return saved({"state_dict": state, "epoch": 300} if tag == "in1k_timm" else state)
-    state = golden_data.state_dict(golden_data.keys(family)[model])
+    shapes = golden_data.keys(family)[model]
     if task == "backbone":
         return saved(
-            {
-                key.removeprefix("backbone."): tensor
-                for key, tensor in state.items()
-                if key.startswith("backbone.") and not key.startswith("backbone.spp.")
-            }
+            random_state(
+                {
+                    key.removeprefix("backbone."): shape
+                    for key, shape in shapes.items()
+                    if key.startswith("backbone.") and not key.startswith("backbone.spp.")
+                }
+            )
         )
+    state = golden_data.state_dict(shapes)
     return mmseg_file(state) if family == "mmseg" else supergradients_file(state)
 
 
@@ -72,6 +73,11 @@ def supergradients_file(state):
             "processing_params": {"image_processor": [["StandardizeImage", {"max_value": 255}]]},
         }
     )
+
+
+def random_state(shapes):
+    """Tensors that differ from each other; nothing was ever computed with them."""
+    return {key: torch.rand(shape) for key, shape in shapes.items()}
 
 
 def saved(content):
