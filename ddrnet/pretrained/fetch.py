@@ -110,11 +110,16 @@ class _Fetch:
                 "set: unset it once to fetch, or load a file of yours with checkpoint_path="
             )
         tried = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
-        others = [row.tag for row in rows_of(self.row.model) if row.tag != self.row.tag]
+        segments = self.row.task == "segmentation"
+        others = [
+            row.tag
+            for row in rows_of(self.row.model)
+            if row.tag != self.row.tag and (row.task == "segmentation") == segments
+        ]
         return (
-            f"cannot fetch {self.row.name}: {tried or 'no source is listed'}. Other weights of {self.row.model}: "
-            f"{', '.join(others) or 'none'}. A file that you fetched yourself loads with "
-            "checkpoint_path="
+            f"cannot fetch {self.row.name}: {tried or 'no source is listed'}. Other weights of "
+            f"{self.row.model}: {', '.join(others) or 'none'}. A file that you fetched yourself "
+            "loads with checkpoint_path="
         )
 
     @contextmanager
