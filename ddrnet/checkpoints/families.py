@@ -21,6 +21,12 @@ _STEMS: dict[Family, str] = {
 _FUSION = re.compile(r"compression_?(3\.\d+|\d+_\d+|\d+)\.(?:0|conv)\.weight$")
 
 
+_KNOWN_STRIDES: dict[Family, str] = {
+    "mmseg": "only 16, 32 (the 23 sizes)",
+    "supergradients": "only 16, ..., 16, 32",
+}
+
+
 class Dialect(NamedTuple):
     """How one state dict names the parts of the network.
 
@@ -77,11 +83,11 @@ def choose_dialect(family: Family, strides: Sequence[int]) -> Dialect:
     if family == "supergradients" and tuple(strides) == (16,) * (len(strides) - 1) + (32,):
         repeats = tuple(f"3.{index}" for index in range(len(strides) - 1))
         return Dialect(family, "_backbone.", (*repeats, "4"))
-    if family == "official":
+    if family == "official" and strides:
         return Dialect(family, "", _official_stages(strides))
     raise CheckpointError(
-        f"{family} has no DDRNet with fusion stages at strides {', '.join(map(str, strides))}; "
-        f"{'only 16, 32 (the 23 sizes)' if family == 'mmseg' else 'only 16, ..., 32'}"
+        f"{family} has no DDRNet with fusion stages at strides "
+        f"{', '.join(map(str, strides)) or '(none)'}; {_KNOWN_STRIDES.get(family, 'it needs one')}"
     )
 
 

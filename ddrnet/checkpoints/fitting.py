@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-from ddrnet.checkpoints.contents import HEADS, describe
+from ddrnet.checkpoints.contents import HEADS, Contents, describe
 from ddrnet.errors import CheckpointError
 from ddrnet.variants import VARIANTS, DDRNetConfig
 
@@ -50,34 +50,36 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
         CheckpointError: If it is of another size, or anything else is missing, left over or of
             another shape; all of it is named.
     """
-    _check_size(state, target)
-    dropped = _unused(state, target)
-    kept = {key: tensor for key, tensor in state.items() if key not in dropped}
-    _adapt_channels(kept, target)
-    initialised = {*_without_heads(kept, target), *_of_other_classes(kept, target)}
-    kept.update((key, target[key]) for key in initialised)
-    _check_keys(kept, target)
+    held, built = describe(state), describe(target)
+    _check_size(held.config, built.config)
+    fitted = dict(state) if built.has_aux_head else _without(state, "aux_head.")
+    if held.in_chans != built.in_chans and _FIRST_CONVOLUTION in fitted:
+        fitted[_FIRST_CONVOLUTION] = _adapted(fitted[_FIRST_CONVOLUTION], built.in_chans)
+    absent = _absent(held, target)
+    of_other_classes = _of_other_classes(fitted, target)
+    fitted.update((key, target[key]) for key in (*absent, *of_other_classes))
+    _check_keys(fitted, target)
+    _report(held, built, absent, of_other_classes)
     return Fit(
-        {key: kept[key] for key in target},
-        tuple(key for key in target if key in initialised),
-        tuple(dropped),
+        state={key: fitted[key] for key in target},
+        initialised=(*absent, *of_other_classes),
+        dropped=tuple(key for key in state if key not in fitted),
     )
 
 
-def _check_size(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    held, built = describe(state).config, describe(target).config
+def _check_size(held: DDRNetConfig | None, built: DDRNetConfig | None) -> None:
     if held is None or built is None or held == built:
         return
-    name = _published_name(held)
+    name, wanted = _published_name(held), _published_name(built) or built
     if name:
         raise CheckpointError(
-            f"the checkpoint is a {name}, the model is a {_published_name(built) or built}: build "
-            f"the model with ddrnet.create_model({name!r}, ...)"
+            f"the checkpoint is a {name}, the model is a {wanted}: build the model with "
+            f"ddrnet.create_model({name!r}, ...)"
         )
     if held.width != built.width:
         raise CheckpointError(
-            f"the checkpoint is a {held}, the model is a {_published_name(built) or built}: build "
-            "the model of that size, which ddrnet.register_model gives a name"
+            f"the checkpoint is a {held}, the model is a {wanted}: build the model of that size, "
+            "which ddrnet.register_model gives a name"
         )
 
 
@@ -85,42 +87,34 @@ def _published_name(config: DDRNetConfig) -> str | None:
     return next((name for name, known in VARIANTS.items() if known == config), None)
 
 
-def _unused(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
-    if describe(target).has_aux_head:
-        return []
-    return [key for key in state if key.startswith("aux_head.")]
+def _without(state: Mapping[str, Tensor], beginning: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state.items() if not key.startswith(beginning)}
 
 
-def _adapt_channels(state: dict[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Replace the first convolution by one that reads the model's channels."""
-    held, wanted = describe(state).in_chans, describe(target).in_chans
-    if held is None or wanted is None or held == wanted:
-        return
-    if held != _RGB:
+def _adapted(weight: Tensor, in_chans: int | None) -> Tensor:
+    """Return a first convolution that reads `in_chans` channels."""
+    if weight.ndim != 4 or in_chans is None:
+        return weight
+    if weight.shape[1] != _RGB:
         raise CheckpointError(
-            f"the checkpoint reads images of {held} channels, the model of {wanted}; only RGB "
-            f"weights can be adapted: build the model with in_chans={held}"
+            f"the checkpoint reads images of {weight.shape[1]} channels, the model of {in_chans}; "
+            f"only RGB weights can be adapted: build the model with in_chans={weight.shape[1]}"
         )
     from timm.models import adapt_input_conv
 
-    state[_FIRST_CONVOLUTION] = adapt_input_conv(wanted, state[_FIRST_CONVOLUTION])
-    logger.info("adapted the first convolution from %d to %d channels", held, wanted)
+    adapted: Tensor = adapt_input_conv(in_chans, weight)
+    return adapted
 
 
-def _without_heads(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
+def _absent(held: Contents, target: Mapping[str, Tensor]) -> list[str]:
     """Return what a backbone, or a file without auxiliary head, leaves as it is."""
-    contents = describe(state)
-    absent = HEADS if contents.is_backbone else () if contents.has_aux_head else ("aux_head.",)
-    keys = [key for key in target if key.startswith(absent)]
-    if keys:
-        names = ", ".join(dict.fromkeys(key.partition(".")[0] for key in keys))
-        logger.warning("the checkpoint has no %s: still as initialised, to be trained", names)
-    return keys
+    absent = HEADS if held.is_backbone else () if held.has_aux_head else ("aux_head.",)
+    return [key for key in target if key.startswith(absent)]
 
 
 def _of_other_classes(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
     """Return the last convolutions whose shapes differ in the number of classes alone."""
-    keys = [
+    return [
         key
         for key in _CLASSIFIERS
         if key in state
@@ -128,14 +122,25 @@ def _of_other_classes(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
         and state[key].shape != target[key].shape
         and state[key].shape[1:] == target[key].shape[1:]
     ]
-    if keys:
-        logger.warning(
-            "the checkpoint has %d classes, the model %d: %s still as initialised, to be trained",
-            len(state[keys[0]]),
-            len(target[keys[0]]),
-            ", ".join(keys),
+
+
+def _report(
+    held: Contents, built: Contents, absent: Sequence[str], of_other_classes: Sequence[str]
+) -> None:
+    if held.in_chans != built.in_chans:
+        logger.info(
+            "adapted the first convolution from %d to %d channels", held.in_chans, built.in_chans
         )
-    return keys
+    if absent:
+        names = ", ".join(dict.fromkeys(key.partition(".")[0] for key in absent))
+        logger.warning("the checkpoint has no %s: as initialised, to be trained", names)
+    if of_other_classes:
+        logger.warning(
+            "the checkpoint has %d classes, the model %d: %s as initialised, to be trained",
+            held.num_classes,
+            built.num_classes,
+            ", ".join(of_other_classes),
+        )
 
 
 def _check_keys(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:

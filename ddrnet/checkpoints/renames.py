@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from ddrnet.checkpoints.contents import fusion_strides
-from ddrnet.checkpoints.families import choose_dialect, detect_dialect
+from ddrnet.checkpoints.families import choose_dialect, detect_dialect, detect_family
 from ddrnet.checkpoints.tables import Rule, rename_table
 from ddrnet.errors import CheckpointError
 from ddrnet.weights.row import Family
@@ -62,8 +62,13 @@ def from_ddrnet(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor
         The same tensors, except for that fold.
 
     Raises:
-        CheckpointError: If the family has no network of that form, or no name for a tensor.
+        CheckpointError: If the names are not this library's, or the family has no network of that
+            form, or no name for a tensor.
     """
+    if detect_family(state) != "ddrnet":
+        raise CheckpointError(
+            f"expected this library's names, got those of {detect_family(state)}: to_ddrnet first"
+        )
     if family == "ddrnet":
         return dict(state)
     rename = _renamer(rename_table(choose_dialect(family, fusion_strides(state))))

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     state = read_state_dict(args.input)
     ours = to_ddrnet(state)
     converted = from_ddrnet(ours, args.to)
-    write_atomically(args.output, _serialize(converted, args.output.suffix))
+    write_atomically(args.output, _serialize(converted, args.output.suffix.lower()))
     print(
         f"{args.output}: {_summary(describe(ours))}, {len(converted)} tensors, "
         f"from {detect_family(state)} to {args.to} names"
@@ -71,7 +71,7 @@ def _summary(contents: Contents) -> str:
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if output.suffix not in (SAFETENSORS, *TORCH):
+    if output.suffix.lower() not in (SAFETENSORS, *TORCH):
         raise ValueError(
             f"cannot tell the format of {output}: name it {SAFETENSORS} or {', '.join(TORCH)}"
         )

@@ -228,6 +228,19 @@ def test_unknown_names_pass_in_and_are_refused_out():
         from_ddrnet({**ours, "extra.weight": torch.ones(1), "trunk.7.x": torch.ones(1)}, "official")
 
 
+@pytest.mark.parametrize("family", ["official", "mmseg", "supergradients", "ddrnet"])
+def test_only_own_names_go_out(family):
+    state = marked(golden_data.keys("official")["ddrnet_23"])
+    with pytest.raises(CheckpointError, match="got those of official: to_ddrnet first"):
+        from_ddrnet(state, family)
+
+
+@pytest.mark.parametrize("family", ["official", "mmseg", "supergradients"])
+def test_a_network_without_fusion_stages_has_no_other_names(family):
+    with pytest.raises(CheckpointError, match=r"at strides \(none\)"):
+        from_ddrnet({"stem.0.weight": torch.ones(1)}, family)
+
+
 def test_two_tensors_of_one_name_raise():
     state = marked(golden_data.keys("official")["ddrnet_23"])
     with pytest.raises(CheckpointError, match=r"two .* stem\.0\.weight"):
