@@ -81,7 +81,7 @@ class SegmentationMetrics:
             )
         counts = self._count(predicted, target)
         if counts.is_cpu and counts[-1].any():
-            wrong = [v for v in target.unique().tolist() if not self._is_known(v)]
+            wrong = [v for v in torch.unique(target).tolist() if not self._is_known(v)]
             raise ValueError(
                 f"target holds the labels {wrong}, expected 0 to {self.num_classes - 1} or the "
                 f"ignored {self.ignore_index}: map them to classes when the data is read"
@@ -186,7 +186,7 @@ def _fits_bytes(labels: Tensor) -> bool:
     if not labels.is_cpu or labels.numel() == 0 or labels.dtype == torch.uint8:
         return labels.is_cpu
     low, high = labels.aminmax()
-    return 0 <= int(low) and int(high) < _BYTES
+    return int(low) >= 0 and int(high) < _BYTES
 
 
 def _joint_histogram(predicted: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddrnet.upsampling.kernel_rows import SMALL, kernel_format, kernel_positions, kernel_row
-from ddrnet.upsampling.strips import CPU_STRIP, Strips, check_maps, upsample
+from ddrnet.upsampling.strips import CPU_STRIP, Size, Strips, check_maps, upsample
 
 ROUNDING = 24
 """Machine epsilons, relative to the largest logit, by which two interpolations can differ."""
@@ -24,7 +24,7 @@ LARGEST = 1e30
 """Sums of larger logits may overflow."""
 
 
-def upsample_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
     """Return the class that leads at each pixel of the full-resolution logits.
 
     On a CPU the result equals `upsample(logits, size).argmax(1)` bit for bit, with ties, infinities
@@ -44,28 +44,30 @@ def upsample_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
     check_maps(logits, size)
     labels = torch.empty(logits.shape[0], *size, dtype=torch.int64, device=logits.device)
     with torch.no_grad():
-        for image, out in zip(logits.split(1), labels, strict=True):
-            _fill(out, image)
+        for n, out in enumerate(labels):
+            _fill(out, logits[n : n + 1])
     return labels
 
 
 def _fill(out: Tensor, image: Tensor) -> None:
     """Write the leading classes of `image` (1, K, h, w) into `out` (H, W)."""
-    size = out.shape[0], out.shape[1]
     if not image.is_cpu:
         logits = image[0] if image.dtype == torch.float64 else image[0].float()
-        for rows, strip in Strips(logits, size):
+        for rows, strip in Strips(logits, out.shape):
             out[rows] = strip.to(image.dtype).argmax(1)
-    elif size[1] < SMALL or image.dtype == torch.float64:
-        out[:] = upsample(image, size)[0].max(0).indices
+    elif out.shape[1] < SMALL or image.dtype == torch.float64:
+        out[:] = upsample(image, out.shape)[0].max(0).indices
     else:
         _fill_on_cpu(out, image.contiguous(memory_format=kernel_format(image)))
 
 
 def _fill_on_cpu(out: Tensor, image: Tensor) -> None:
-    rows = kernel_positions(image.shape[2], out.shape[0], image)
     lowest, highest = image.aminmax()
     largest = float(torch.maximum(-lowest, highest))
+    if largest < LARGEST and out.shape == image.shape[2:]:
+        out[:] = image[0].max(0).indices
+        return
+    rows = kernel_positions(image.shape[2], out.shape[0], image)
     if image.dtype != torch.float32 or not largest < LARGEST:
         for row in range(len(rows)):
             out[row] = kernel_row(image, rows, row, out.shape[1]).max(0).indices
@@ -149,7 +151,7 @@ def _contests(rivals: Tensor, pixels_per_cell: int) -> Iterator[tuple[Tensor, Te
     counts = rivals.sum(1)
     for count in range(2, int(counts.max()) + 1):
         chunk = max(1, CPU_STRIP // (count * pixels_per_cell))
-        for cells in (counts == count).nonzero().squeeze(1).split(chunk):
+        for cells in torch.split((counts == count).nonzero().squeeze(1), chunk):
             yield cells, rivals[cells].nonzero()[:, 1].view(-1, count).t()
 
 

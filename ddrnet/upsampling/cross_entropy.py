@@ -96,7 +96,7 @@ def _class_index(target: Tensor, classes: int, ignore_index: int) -> tuple[Tenso
     ignored = labels == ignore_index
     index = labels.masked_fill(ignored, 0)
     if index.is_cpu and not 0 <= int(index.min()) <= int(index.max()) < classes:
-        wrong = index[(index < 0) | (index >= classes)].unique().tolist()
+        wrong = torch.unique(index[(index < 0) | (index >= classes)]).tolist()
         raise ValueError(
             f"target holds the labels {wrong}, expected 0 to {classes - 1} or the ignored "
             f"{ignore_index}: map them to classes when the data is read"

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Size = torch.Size | tuple[int, int]
+"""Height and width, in pixels."""
+
 CPU_STRIP = 2**18
 """Interpolated values held at a time on a CPU: they stay in its cache."""
 
@@ -15,7 +18,7 @@ DEVICE_STRIP = 2**24
 """The same on other devices: enough to keep them busy, 64 MiB."""
 
 
-def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(logits: Tensor, size: Size) -> Tensor:
     """Interpolate (N, K, h, w) bilinearly to (N, K, *size); pixel centres keep their place."""
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
@@ -35,7 +38,7 @@ def source_positions(length: int, size: int, like: Tensor) -> Tensor:
     return centres * (length / size) - 0.5
 
 
-def check_maps(logits: Tensor, size: tuple[int, int]) -> None:
+def check_maps(logits: Tensor, size: Size) -> None:
     """Raise ValueError unless `logits` (N, K, h, w) can be interpolated to `size`."""
     if logits.ndim != 4 or not logits.is_floating_point() or 0 in logits.shape[1:]:
         raise ValueError(
@@ -54,7 +57,7 @@ class Strips:
         size: Height and width of the full size, in pixels.
     """
 
-    def __init__(self, logits: Tensor, size: tuple[int, int]) -> None:
+    def __init__(self, logits: Tensor, size: Size) -> None:
         self._logits = logits
         self._height, self._width = size
         position = source_positions(logits.shape[1], self._height, logits).clamp_(min=0)
@@ -79,7 +82,7 @@ class Strips:
             lower = gradient * self._weight[rows]
             wide.index_add_(0, self._lower[rows], lower)
             wide.index_add_(0, self._upper[rows], gradient.sub_(lower))
-        narrow = torch.ops.aten.upsample_bilinear2d_backward(
+        narrow: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
             wide.unsqueeze(2), [1, self._width], [length, classes, 1, width], False, None, None
         )
         return narrow.squeeze(2).transpose(0, 1)
