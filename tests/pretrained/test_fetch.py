@@ -277,18 +277,6 @@ def test_leftovers_of_a_killed_process_do_not_matter(server, tmp_path):
     assert not list(path.parent.glob("*.part"))
 
 
-def test_inventory_counts_and_removes(server, tmp_path):
-    row = server.mirror(PREFIXED, good())
-    assert find_cached(row, tmp_path) is None
-    assert remove_cached(row, tmp_path) == 0
-    path = fetch_weights(row, tmp_path)
-    cached = find_cached(row, tmp_path)
-    assert cached.path == path
-    assert cached.size == path.stat().st_size
-    assert remove_cached(row, tmp_path) == cached.size
-    assert find_cached(row, tmp_path) is None
-
-
 def test_originals_leave_mirrors_aside(server, tmp_path, nano_file, monkeypatch):
     monkeypatch.setenv("DDRNET_HUB_ORG", "nobody")
     row = server.mirror(nano, nano_file)

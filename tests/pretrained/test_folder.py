@@ -1,0 +1,74 @@
+"""Folders that hold a saved model, something else, or nothing."""
+
+import json
+
+import pytest
+import torch
+
+from ddrnet.errors import HubError
+from ddrnet.pretrained import is_folder_name, read_folder, save_pretrained
+
+
+def changed_config(tuned_model, tmp_path, **fields):
+    save_pretrained(tuned_model, tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"config_version": 2}, "saved by a newer ddrnet (config version 2"),
+        ({"library": "timm", "architecture": "resnet50"}, "another architecture, 'resnet50'"),
+        ({"num_classes": 5, "classes": 3}, "is damaged"),
+        ({"surprise": 1}, "is damaged"),
+        ({"config": {"width": 4}}, "is damaged"),
+        ({"task": "classification", "pretrained": "ddrnet_23.in1k"}, "holds a classification"),
+    ],
+)
+def test_config_that_cannot_be_used(tuned_model, tmp_path, fields, message):
+    changed_config(tuned_model, tmp_path, **fields)
+    with pytest.raises(HubError) as error:
+        read_folder(f"local-dir:{tmp_path}")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not text"),
+        (b"[]", "is not a ddrnet model"),
+        (b'{"model_type": "segformer"}', "holds another architecture, 'segformer'"),
+        (None, "has no file config.json"),
+    ],
+)
+def test_folder_of_something_else(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(HubError) as error:
+        read_folder(f"local-dir:{tmp_path}")
+    assert message in str(error.value)
+
+
+def test_missing_folder_and_missing_weights(tuned_model, tmp_path):
+    with pytest.raises(HubError, match=r"there is no folder .*nowhere"):
+        read_folder(f"local-dir:{tmp_path}/nowhere")
+    save_pretrained(tuned_model, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert read_folder(f"local-dir:{tmp_path}", weights=False).state is None
+    with pytest.raises(HubError, match=r"has no file model\.safetensors"):
+        read_folder(f"local-dir:{tmp_path}")
+
+
+def test_a_pickle_called_safetensors_is_not_read(tuned_model, tmp_path):
+    save_pretrained(tuned_model, tmp_path)
+    torch.save({"stem.0.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(HubError, match="not a safetensors file"):
+        read_folder(f"local-dir:{tmp_path}")
+
+
+def test_names_of_folders():
+    assert is_folder_name("hf-hub:owner/repo@main")
+    assert is_folder_name("local-dir:~/model")
+    assert not is_folder_name("ddrnet_23.cityscapes")
