@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from ddrnet.labels import CITYSCAPES
 
@@ -57,3 +58,29 @@ def plain_training_sample(image_path, labels_path, rows, crop_size, scale, rng):
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     image_tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return image_tensor, torch.from_numpy(labels.astype(np.int64))
+
+
+def ohem_cross_entropy(logits, target, threshold, min_kept, class_weights=None, ignore_index=255):
+    """HRNet's way: interpolate, softmax, sort the probabilities, drop the easy pixels."""
+    logits = F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=False)
+    losses = F.cross_entropy(
+        logits, target, weight=class_weights, ignore_index=ignore_index, reduction="none"
+    )
+    valid = target != ignore_index
+    labels = torch.where(valid, target, 0).unsqueeze(1)
+    probability = logits.softmax(1).gather(1, labels).squeeze(1)[valid]
+    ordered, order = probability.sort()
+    if len(ordered) == 0:
+        return losses.sum()
+    bound = max(float(ordered[min(min_kept, len(ordered) - 1)]), threshold)
+    kept = losses[valid][order][ordered < bound]
+    return kept.mean() if len(kept) else losses.sum() * 0
+
+
+def confusion_matrix(predicted, target, num_classes, ignore_index=255):
+    """Pixels by true class (row) and predicted class (column), the last one for no class."""
+    counts = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+    for guess, truth in zip(predicted.flatten().tolist(), target.flatten().tolist(), strict=True):
+        if truth != ignore_index:
+            counts[truth, guess if 0 <= guess < num_classes else num_classes] += 1
+    return counts

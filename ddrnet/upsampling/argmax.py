@@ -52,16 +52,21 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
 def _fill(out: Tensor, image: Tensor) -> None:
     """Write the leading classes of `image` (1, K, h, w) into `out` (H, W)."""
     if not image.is_cpu:
-        logits = image[0] if image.dtype == torch.float64 else image[0].float()
-        for rows, strip in Strips(logits, out.shape):
-            out[rows] = strip.to(image.dtype).argmax(1)
+        _fill_in_strips(out, image)
     elif out.shape[1] < SMALL or image.dtype == torch.float64:
         out[:] = upsample(image, out.shape)[0].max(0).indices
     else:
-        _fill_on_cpu(out, image.contiguous(memory_format=kernel_format(image)))
+        _fill_as_kernel(out, image.contiguous(memory_format=kernel_format(image)))
 
 
-def _fill_on_cpu(out: Tensor, image: Tensor) -> None:
+def _fill_in_strips(out: Tensor, image: Tensor) -> None:
+    logits = image[0] if image.dtype == torch.float64 else image[0].float()
+    for rows, strip in Strips(logits, out.shape):
+        out[rows] = strip.to(image.dtype).argmax(1)
+
+
+def _fill_as_kernel(out: Tensor, image: Tensor) -> None:
+    """Write what torch's CPU kernel leads to, bit for bit; the kernel computes what is unsure."""
     lowest, highest = image.aminmax()
     largest = float(torch.maximum(-lowest, highest))
     if largest < LARGEST and out.shape == image.shape[2:]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ddrnet.labels import IGNORE_INDEX
 from ddrnet.upsampling.strips import Strips, check_maps
@@ -38,12 +37,13 @@ def upsampled_cross_entropy(
         ValueError: If shapes or dtypes do not fit; on a CPU also if a label is no class. Other
             devices would have to wait for that answer, there torch stops the kernel itself.
     """
-    check_maps(logits, target.shape[1:])
-    if target.is_floating_point() or target.dtype == torch.bool or len(target) != len(logits):
+    is_integer = not target.is_floating_point() and target.dtype != torch.bool
+    if target.ndim != 3 or len(target) != len(logits) or not is_integer:
         raise ValueError(
             f"expected integer labels of shape ({len(logits)}, H, W) for logits of shape "
             f"{tuple(logits.shape)}, got {target.dtype} of shape {tuple(target.shape)}"
         )
+    check_maps(logits, target.shape[1:])
     if logits.dtype != torch.float64:
         logits = logits.float()
     losses: Tensor = _UpsampledCrossEntropy.apply(logits, target, ignore_index)
@@ -68,8 +68,12 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "upsampled_cross_entropy has no second derivative (create_graph=True): interpolate "
+                "the logits and call F.cross_entropy where one is needed"
+            )
         logits, target, log_sums = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for n, image in enumerate(logits):

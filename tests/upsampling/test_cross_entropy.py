@@ -1,0 +1,155 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ddrnet.upsampling import upsampled_cross_entropy
+
+
+def interpolated_cross_entropy(logits, target, ignore_index=255):
+    logits = F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(logits, target.long(), ignore_index=ignore_index, reduction="none")
+
+
+def labels(shape, classes, ignored=0.2, ignore_index=255):
+    target = torch.randint(classes, shape)
+    return torch.where(torch.rand(shape) < ignored, ignore_index, target)
+
+
+def gradient(losses, logits, seed=0):
+    weights = torch.rand(losses.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.autograd.grad(losses, logits, weights.to(losses.dtype))[0]
+
+
+@given(
+    shape=st.tuples(
+        st.integers(1, 3), st.sampled_from([1, 2, 19]), st.integers(1, 12), st.integers(1, 12)
+    ),
+    size=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    stride=st.sampled_from([None, 1, 4, 8, 16]),
+    seed=st.integers(0, 2**32),
+)
+def test_equals_cross_entropy_of_interpolated_logits(shape, size, stride, seed):
+    torch.manual_seed(seed)
+    if stride is not None:
+        size = shape[2] * stride, shape[3] * stride
+    logits = (5 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    target = labels((shape[0], *size), shape[1])
+    losses = upsampled_cross_entropy(logits, target)
+    expected = interpolated_cross_entropy(logits, target)
+    torch.testing.assert_close(losses, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        gradient(losses, logits), gradient(expected, logits), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_gradcheck():
+    logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    target = labels((2, 13, 18), 3)
+    assert torch.autograd.gradcheck(lambda z: upsampled_cross_entropy(z, target), logits)
+
+
+def test_many_strips_and_images_in_float32():
+    logits = torch.randn(2, 19, 30, 40).requires_grad_()
+    target = labels((2, 240, 320), 19)
+    losses = upsampled_cross_entropy(logits, target)
+    expected = interpolated_cross_entropy(logits, target)
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(gradient(losses, logits), gradient(expected, logits))
+
+
+def test_extreme_logits_stay_finite():
+    logits = torch.tensor([[[[1e4, -1e4]], [[-1e4, 1e4]]]]).requires_grad_()
+    target = torch.tensor([[[0, 0, 1, 1]]])
+    losses = upsampled_cross_entropy(logits, target)
+    torch.testing.assert_close(losses, interpolated_cross_entropy(logits, target))
+    assert gradient(losses, logits).isfinite().all()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_layout_does_not_matter(memory_format):
+    logits = torch.randn(2, 5, 4, 4).contiguous(memory_format=memory_format).requires_grad_()
+    target = labels((2, 32, 32), 5)
+    losses = upsampled_cross_entropy(logits, target)
+    torch.testing.assert_close(losses, interpolated_cross_entropy(logits, target))
+    gradient(losses, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_target_of_any_integer_dtype(dtype):
+    logits = torch.randn(1, 5, 4, 4)
+    target = labels((1, 32, 32), 5, ignore_index=99)
+    expected = upsampled_cross_entropy(logits, target, ignore_index=99)
+    assert torch.equal(upsampled_cross_entropy(logits, target.to(dtype), ignore_index=99), expected)
+
+
+def test_an_ignored_label_that_the_dtype_cannot_hold_ignores_nothing():
+    logits, target = torch.randn(1, 256, 2, 2), torch.full((1, 4, 4), 255, dtype=torch.uint8)
+    losses = upsampled_cross_entropy(logits, target, ignore_index=-1)
+    torch.testing.assert_close(losses, interpolated_cross_entropy(logits, target, -1))
+
+
+def test_ignored_pixels_give_nothing():
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    losses = upsampled_cross_entropy(logits, torch.full((1, 8, 8), 255))
+    assert losses.count_nonzero() == 0
+    assert gradient(losses, logits).count_nonzero() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    logits = torch.randn(1, 19, 8, 8).to(dtype).requires_grad_()
+    target = labels((1, 64, 64), 19)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = upsampled_cross_entropy(logits, target)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses, interpolated_cross_entropy(logits.float(), target))
+    expected = gradient(interpolated_cross_entropy(logits.float(), target), logits)
+    torch.testing.assert_close(gradient(losses, logits), expected)
+
+
+def test_never_holds_full_resolution_logits(largest_tensor):
+    logits = torch.randn(2, 19, 32, 64, requires_grad=True)
+    target = labels((2, 256, 512), 19)
+    with largest_tensor() as largest:
+        upsampled_cross_entropy(logits, target).sum().backward()
+    assert largest.numel < 19 * 256 * 512 / 4
+
+
+def test_accelerators_need_not_wait():
+    # The meta device has no values: whatever asks for one raises.
+    logits = torch.empty(2, 19, 8, 8, device="meta", requires_grad=True)
+    target = torch.empty(2, 64, 64, device="meta", dtype=torch.uint8)
+    upsampled_cross_entropy(logits, target).sum().backward()
+    assert logits.grad.shape == logits.shape
+
+
+@pytest.mark.parametrize("wrong", [[19], [-1], [20, 254]])
+def test_a_label_that_is_no_class_is_named(wrong):
+    target = labels((1, 64, 64), 19)
+    target[0, 5, : len(wrong)] = torch.tensor(wrong)
+    with pytest.raises(ValueError, match=rf"labels \{wrong}, expected 0 to 18 or the ignored 255"):
+        upsampled_cross_entropy(torch.randn(1, 19, 8, 8), target)
+
+
+@pytest.mark.parametrize(
+    ("shape", "target", "message"),
+    [
+        ((2, 3, 4, 4), torch.zeros(1, 8, 8, dtype=torch.int64), r"shape \(2, H, W\).*\(1, 8, 8\)"),
+        ((1, 3, 4, 4), torch.zeros(1, 1, 8, 8, dtype=torch.int64), r"\(1, 1, 8, 8\)"),
+        ((1, 3, 4, 4), torch.zeros(8, 8, dtype=torch.int64), r"\(8, 8\)"),
+        ((1, 3, 4, 4), torch.zeros(1, 8, 8), "integer labels.*torch.float32"),
+        ((3, 4, 4), torch.zeros(3, 8, 8, dtype=torch.int64), "floating-point logits of shape"),
+    ],
+)
+def test_refuses_shapes_and_dtypes_that_do_not_fit(shape, target, message):
+    with pytest.raises(ValueError, match=message):
+        upsampled_cross_entropy(torch.zeros(shape), target)
+
+
+def test_a_second_derivative_raises():
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    losses = upsampled_cross_entropy(logits, torch.zeros(1, 8, 8, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(losses.sum(), logits, create_graph=True)

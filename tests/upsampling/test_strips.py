@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddrnet.upsampling import upsample
+from ddrnet.upsampling.strips import CPU_STRIP, Strips
+
+SIZES = [(5, 7), (20, 28), (40, 56), (80, 112), (37, 41), (3, 2), (1, 1)]
+
+
+@pytest.fixture
+def logits():
+    return torch.randn(3, 5, 7, dtype=torch.float64)
+
+
+def test_upsample_keeps_pixel_centres():
+    # Two pixels at 0.5 and 1.5 of width 2; four at 0.25, 0.75, 1.25, 1.75: weights of a quarter.
+    row = upsample(torch.tensor([[[[0.0, 4.0]]]]), (1, 4))
+    assert row.flatten().tolist() == [0.0, 1.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_strips_make_up_the_interpolated_image(logits, size):
+    whole = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
+    for rows, strip in Strips(logits, size):
+        torch.testing.assert_close(strip, whole[:, rows].transpose(0, 1), rtol=0, atol=1e-14)
+
+
+def test_strips_are_in_order_and_fit_the_cache():
+    parts = list(Strips(torch.randn(19, 32, 64), (256, 512)))
+    assert [row for rows, _ in parts for row in range(256)[rows]] == list(range(256))
+    assert len(parts) > 1
+    assert max(strip.numel() for _, strip in parts) <= CPU_STRIP
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_transposed_is_the_gradient(logits, size):
+    logits.requires_grad_()
+    gradient = torch.randn(3, *size, dtype=torch.float64)
+    whole = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
+    (expected,) = torch.autograd.grad(whole, logits, gradient)
+    strips = Strips(logits.detach(), size)
+    parts = ((rows, gradient[:, rows].transpose(0, 1).clone()) for rows, _ in strips)
+    torch.testing.assert_close(strips.transposed(parts), expected, rtol=0, atol=1e-13)
