@@ -17,7 +17,7 @@ BODY = os.urandom(700_001)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
 
 
 def fetch(server, path, *replies, folder):
@@ -83,7 +83,7 @@ def test_follows_redirects(server, tmp_path):
         pytest.param(Reply(status=403), "HTTP 403", id="forbidden"),
         pytest.param(Reply(status=503), "HTTP 503", id="down"),
         pytest.param(Reply(BODY, cut=10, ranges=False), "closed after 10 of 700001", id="cut"),
-        pytest.param(Reply(BODY, stall=1, ranges=False), "no answer within 0.3 s", id="stalled"),
+        pytest.param(Reply(BODY, stall=1, ranges=False), "no answer within 0.2 s", id="stalled"),
         pytest.param(
             Reply(status=503, headers={"Retry-After": "3600"}), "HTTP 503", id="back in an hour"
         ),
