@@ -15,8 +15,9 @@ from huggingface_hub import constants
 from loopback import Reply, Repo, run_fresh
 
 from ddrnet.checkpoints import to_ddrnet
+from ddrnet.checkpoints.contents import HEADS
 from ddrnet.errors import WeightsUnavailableError
-from ddrnet.network import HEADS, DDRNet
+from ddrnet.network import DDRNet
 from ddrnet.pretrained import download
 from ddrnet.pretrained.cache import CacheFolder, Record
 from ddrnet.pretrained.fetch import fetch_original, fetch_state_dict, fetch_weights
@@ -313,8 +314,8 @@ def test_a_read_only_cache(server, small_disk, as_read_only):
 
 
 IN_FRESH_PROCESSES = """
-import dataclasses, os, signal, socket, sys, torch
-from ddrnet import registry, weights
+import dataclasses, os, signal, socket, torch
+from ddrnet import registry
 from ddrnet.weights.row import HubFile, WebFile
 from ddrnet.pretrained import fetch
 from ddrnet.pretrained.inventory import find_cached
@@ -322,8 +323,9 @@ from ddrnet.errors import DDRNetError
 
 torch.set_num_threads(1)
 
-def row(name, *sources):
-    return dataclasses.replace(registry.get_weights(name), sources=sources)
+def nano(*sources):
+    slim = registry.get_weights("ddrnet_23_slim.cityscapes")
+    return dataclasses.replace(slim, model="ddrnet_23_nano", tag="test", sources=sources)
 
 def children(count, work):
     # Run work(index) in so many processes; return their exit codes.
@@ -347,12 +349,16 @@ def outcome(call, *arguments):
 """
 
 
-def test_eight_processes_at_once_download_once(server, tmp_path):
-    row = server.mirror(SLIM, row_file(SLIM))
-    link = row.sources[0].links[0]
+def test_eight_processes_at_once_make_one_download_and_eight_models(server, tmp_path):
+    link = server.serve("/nano", nano_file())
     code = f"""
-slim = row("ddrnet_23_slim.cityscapes", WebFile(({link!r},)))
-report(children(8, lambda _: len(fetch.fetch_state_dict(slim)) != 346))
+from ddrnet.factory import create_model
+row = nano(WebFile(({link!r},)))
+registry.get_weights = lambda name: row
+def load(_):
+    model = create_model("ddrnet_23_nano", pretrained=True)
+    return model.pretrained is not row
+report(children(8, load))
 """
     assert run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path) == [0] * 8
     assert server.count("GET") == 1
@@ -362,18 +368,13 @@ def test_a_process_killed_half_way_blocks_nobody(server, tmp_path):
     stalled = server.serve("/stalled", Reply(nano_file(), stall=60))
     good = server.serve("/good", nano_file())
     code = f"""
-import threading
-registry.VARIANTS
-nano = dataclasses.replace(
-    registry.get_weights("ddrnet_23_slim.cityscapes"), model="ddrnet_23_nano", tag="test"
-)
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 def killed_in_download(_):
     signal.signal(signal.SIGALRM, kill)
     signal.setitimer(signal.ITIMER_REAL, 0.5)
-    fetch.fetch_weights(dataclasses.replace(nano, sources=(WebFile(({stalled!r},)),)))
-good = dataclasses.replace(nano, sources=(WebFile(({good!r},)),))
+    fetch.fetch_weights(nano(WebFile(({stalled!r},))))
+good = nano(WebFile(({good!r},)))
 def killed_in_conversion(_):
     fetch.to_ddrnet = kill
     fetch.fetch_weights(good)
@@ -427,15 +428,12 @@ def test_a_mirror_on_the_hub_comes_first(server, tmp_path):
     digest = hashlib.sha256(nano_file()).hexdigest()
     link = server.serve("/nano", nano_file())
     code = f"""
-nano = dataclasses.replace(
-    registry.get_weights("ddrnet_23_slim.cityscapes"), model="ddrnet_23_nano", tag="test",
-    sources=(WebFile(({link!r},)),),
-)
-def fetched(cache, sources=None, org=None):
+original = WebFile(({link!r},))
+def fetched(cache, *sources, org=None):
     os.environ.pop("DDRNET_HUB_ORG", None)
     if org:
         os.environ["DDRNET_HUB_ORG"] = org
-    row = nano if sources is None else dataclasses.replace(nano, sources=sources)
+    row = nano(*(sources or (original,)))
     path = outcome(fetch.fetch_weights, row, {str(tmp_path)!r} + "/" + cache)
     known = find_cached(row, {str(tmp_path)!r} + "/" + cache)
     return [path, known and known.verification]
@@ -447,9 +445,9 @@ report({{
     "again": fetched("a", org="org"),
     "none": fetched("b", org="nobody"),
     "pickled": fetched("c", org="bad"),
-    "pinned": fetched("d", (pinned,)),
-    "wrong": fetched("e", (wrong,)),
-    "wrong, then good": fetched("e", (wrong, *nano.sources)),
+    "pinned": fetched("d", pinned),
+    "wrong": fetched("e", wrong),
+    "wrong, then good": fetched("e", wrong, original),
 }})
 """
     results = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path)
