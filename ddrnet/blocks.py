@@ -79,7 +79,8 @@ class BasicBlock(nn.Module):
         """Map (N, in_channels, H, W) to (N, channels, ceil(H/stride), ceil(W/stride))."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out)) + shortcut
+        out = self.bn2(self.conv2(out))
+        out += shortcut
         return F.relu(out, inplace=True) if self.final_relu else out
 
 
@@ -104,9 +105,11 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 2C, ceil(H/stride), ceil(W/stride))."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out: Tensor = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        return shortcut + self.bn3(self.conv3(out))
+        out = self.bn3(self.conv3(out))
+        out += shortcut
+        return out
 
 
 def residual_stage(in_channels: int, channels: int, depth: int, stride: int = 1) -> nn.Sequential:

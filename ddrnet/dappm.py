@@ -41,5 +41,6 @@ class DAPPM(nn.Module):
         levels: list[Tensor] = [unpooled(x)]
         for scale, refine in zip(pooled, self.refine, strict=True):
             levels.append(refine(resize(scale(x), x.shape[-2:]) + levels[-1]))
-        merged: Tensor = self.merge(torch.cat(levels, dim=1))
-        return merged + self.shortcut(x)
+        context: Tensor = self.merge(torch.cat(levels, dim=1))
+        context += self.shortcut(x)
+        return context

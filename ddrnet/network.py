@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, resize, stem, strided_convs
+from ddrnet.checkpoints.contents import HEADS
 from ddrnet.dappm import DAPPM, POOLING
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.outputs import SegmentationOutput
@@ -22,9 +23,6 @@ from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
 
 MIN_SIZE = 32
 """Smallest height and width of an input image, in pixels."""
-
-HEADS = ("dappm", "head", "aux_head")
-"""The modules that ImageNet weights leave untrained; `head_factor` scales their learning rate."""
 
 
 class BilateralFusion(nn.Module):
@@ -269,9 +267,11 @@ class DDRNet(nn.Module):
             )
 
     def _strided_modules(self) -> Iterator[tuple[nn.Module, int]]:
-        """Yield the modules of the low-resolution branch and the stride of their maps."""
+        """Yield the modules whose maps have the stride of the low-resolution branch or more."""
         for stage, (stride, _) in zip(self.fusion_stages, self.config.fusion_stages, strict=True):
-            yield stage.low_res, stride
+            assert isinstance(stage, BilateralFusion)
+            yield from ((part, stride) for part in (stage.low_res, stage.low_to_high))
+            yield stage.high_to_low[-1], stride
         tail_stride = 2 * self.config.fusion_stages[-1].stride
         yield self.low_res_tail, tail_stride
         yield self.dappm, tail_stride
@@ -318,7 +318,7 @@ class DDRNet(nn.Module):
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad:
                 continue
-            is_head = name.startswith(tuple(f"{head}." for head in HEADS))
+            is_head = name.startswith(HEADS)
             decays = decay_norm_and_bias or parameter.ndim > 1
             key = f"{'heads' if is_head else 'backbone'}{'' if decays else '.no_decay'}"
             group = {

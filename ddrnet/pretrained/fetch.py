@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
+from ddrnet.checkpoints.contents import HEADS
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
-from ddrnet.network import HEADS
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically, writing_to
 from ddrnet.pretrained.download import SourceError, download
