@@ -57,12 +57,14 @@ class Loopback:
 
     Attributes:
         requests: (method, path) of every request so far.
+        tokens: Every value of the Authorization header so far.
         plain: Path -> replies, used up one by one; the last one stays.
         repos: Repository name -> `Repo`.
     """
 
     def __init__(self):
         self.requests = []
+        self.tokens = set()
         self.plain = {}
         self.repos = {}
         self.lock = threading.Lock()
@@ -137,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, send_body):
         self.owner.requests.append((self.command, self.path))
+        self.owner.tokens.add(self.headers.get("Authorization"))
         path = urlsplit(self.path).path
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if found:
@@ -213,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.owner.requests.append((self.command, self.path))
+        self.owner.tokens.add(self.headers.get("Authorization"))
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             sent = b"".join(iter(self.read_chunk, b""))

@@ -158,10 +158,15 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WeightsUnavailableError(
-            f"cannot write to the cache {path}: {error.strerror or error}; make room or make it "
-            "writable, or choose another folder with cache_dir= or HF_HOME"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> WeightsUnavailableError:
+    """Return the error for a cache that the operating system does not let us write to."""
+    return WeightsUnavailableError(
+        f"cannot write to the cache {path}: {error.strerror or error}; make room or make it "
+        "writable, or choose another folder with cache_dir= or HF_HOME"
+    )
 
 
 def _root(cache_dir: str | Path | None) -> Path:

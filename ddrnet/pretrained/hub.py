@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ddrnet.errors import HubError
-from ddrnet.pretrained.cache import sha256_of
+from ddrnet.pretrained.cache import sha256_of, unwritable
 from ddrnet.pretrained.download import FIRST_WAIT, TRANSIENT_STATUSES
 from ddrnet.weights.row import HubFile
 
@@ -27,7 +27,7 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
 
     Raises:
         HubError: If the Hub does not give the file, or other bytes than it says.
-        OSError: If the cache cannot be written.
+        WeightsUnavailableError: If the cache cannot be written.
     """
     deadline = time.monotonic() + PATIENCE
     wait = FIRST_WAIT
@@ -36,8 +36,8 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
             path = _download_once(file, cache_dir)
             break
         except _hub_errors() as error:
-            if _is_of_the_disk(error):
-                raise
+            if isinstance(error, OSError) and _is_of_the_disk(error):
+                raise unwritable(_root(cache_dir), error) from error
             if not _is_transient(error) or time.monotonic() + wait > deadline:
                 raise HubError(_reason(error, file)) from error
         time.sleep(wait)
@@ -120,6 +120,12 @@ def _download_once(file: HubFile, cache_dir: str | Path | None) -> Path:
     return Path(path)
 
 
+def _root(cache_dir: str | Path | None) -> Path:
+    from huggingface_hub import constants
+
+    return Path(cache_dir or constants.HF_HUB_CACHE)
+
+
 def _check_transfer(path: Path, file: HubFile) -> None:
     """Compare a large file with the hash that its blob is named after; the client does not.
 
@@ -148,12 +154,12 @@ def _hub_errors() -> tuple[type[Exception], ...]:
     return (OSError, RuntimeError, HFValidationError, http_library.HTTPError)
 
 
-def _is_of_the_disk(error: Exception) -> bool:
+def _is_of_the_disk(error: OSError) -> bool:
     """Whether the operating system refused a file; the network's own errors carry no number."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     of_the_hub = isinstance(error, HfHubHTTPError | EntryNotFoundError | ConnectionError)
-    return isinstance(error, OSError) and not of_the_hub and error.errno is not None
+    return not of_the_hub and error.errno is not None
 
 
 def _is_transient(error: BaseException) -> bool:

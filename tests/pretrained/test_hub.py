@@ -8,15 +8,15 @@ FILES = {"config.json": b"{}", "model.safetensors": b"tensors" * 1000}
 
 DRIVER = """
 import json, os
-from ddrnet.errors import HubError
+from ddrnet.errors import DDRNetError
 from ddrnet.pretrained import hub
 from ddrnet.weights.row import HubFile
 
 def outcome(call, *arguments):
     try:
         return str(call(*arguments))
-    except HubError as error:
-        return f"HubError: {error}"
+    except DDRNetError as error:
+        return f"{type(error).__name__}: {error}"
 
 def fetch(repo, filename="model.safetensors", revision="main", cache_dir=None):
     return outcome(hub.download, HubFile(repo, revision, filename), cache_dir)
@@ -141,6 +141,26 @@ report([revision, fetch("me/new", revision=revision), fetch("me/new", "README.md
     revision, *paths = run_fresh(DRIVER + code, server, tmp_path, HF_TOKEN="hf_secret")
     assert [Path(path).read_bytes() for path in paths] == [b"abc", b"---\nlicense: mit\n---\n"]
     assert list(server.repos["me/new"].commits) == [revision]
+
+
+def test_a_token_goes_along(server, tmp_path):
+    server.repos = {"me/model": repo()}
+    run_fresh(DRIVER + "report(fetch('me/model'))", server, tmp_path, HF_TOKEN="hf_secret")
+    assert server.tokens == {"Bearer hf_secret"}
+
+
+def test_a_full_or_read_only_cache_is_named(server, tmp_path, small_disk, as_read_only):
+    large = Repo()
+    large.add_commit({"model.safetensors": bytes(2 << 20)})
+    server.repos = {"me/model": repo(), "me/large": large}
+    code = f"report(fetch('me/{{}}', cache_dir={str(small_disk)!r}))"
+    full = run_fresh(DRIVER + code.format("large"), server, tmp_path)
+    with as_read_only(small_disk):
+        locked = run_fresh(DRIVER + code.format("model"), server, tmp_path)
+    for result, reason in ((full, "No space left on device"), (locked, "Read-only file system")):
+        named = f"WeightsUnavailableError: cannot write to the cache {small_disk}: {reason}"
+        assert result.startswith(named)
+    assert not list(small_disk.rglob("model.safetensors"))
 
 
 def test_an_upload_that_is_refused_says_how_to_be_allowed(server, tmp_path):
