@@ -69,7 +69,7 @@ def ohem_cross_entropy(logits, target, threshold, min_kept, class_weights=None, 
     valid = target != ignore_index
     labels = torch.where(valid, target, 0).unsqueeze(1)
     probability = logits.softmax(1).gather(1, labels).squeeze(1)[valid]
-    ordered, order = probability.sort()
+    ordered, order = probability.detach().sort()
     if len(ordered) == 0:
         return losses.sum()
     bound = max(float(ordered[min(min_kept, len(ordered) - 1)]), threshold)
