@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ddrnet.data.samples import Sample as Sample
     from ddrnet.data.submission import check_submission as check_submission
     from ddrnet.data.submission import write_submission as write_submission
+    from ddrnet.data.synthesis import write_streets as write_streets
+    from ddrnet.data.synthetic import SyntheticStreets as SyntheticStreets
     from ddrnet.data.transforms import Normalize as Normalize
     from ddrnet.data.transforms import RandomScaleCrop as RandomScaleCrop
     from ddrnet.data.transforms import eval_transform as eval_transform
@@ -31,6 +33,8 @@ _HOMES = {
     "folder": ("SegmentationFolder",),
     "samples": ("Sample",),
     "submission": ("check_submission", "write_submission"),
+    "synthesis": ("write_streets",),
+    "synthetic": ("SyntheticStreets",),
     "transforms": ("Normalize", "RandomScaleCrop", "eval_transform", "train_transform"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

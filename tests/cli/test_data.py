@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from data_files import save_png, write_cityscapes
 
 from ddrnet.cli import main
@@ -32,3 +33,30 @@ def test_check_of_something_else_is_one_line(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert "nowhere does not exist" in told[0]
+
+
+def test_synthesize_writes_a_tree_that_check_likes(tmp_path, capsys):
+    out = str(tmp_path / "streets")
+    assert main(["data", "synthesize", out, "--images", "6", "--size", "64x96"]) == 0
+    assert f"{out}: 6 streets" in capsys.readouterr().out
+    assert main(["data", "check", out]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "train, fine: 5 images with labels, 0 problems",
+        "val, fine: 1 images with labels, 0 problems",
+    ]
+
+
+def test_synthesize_refuses_a_foreign_folder_in_one_line(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["data", "synthesize", str(tmp_path), "--images", "1"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "notes.txt" in told[0]
+
+
+@pytest.mark.parametrize("size", ["64", "64x", "axb", "-4x64"])
+def test_synthesize_wants_height_and_width(size, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "synthesize", str(tmp_path / "new"), f"--size={size}"])
+    assert stopped.value.code == 2
+    assert "1024x2048" in capsys.readouterr().err

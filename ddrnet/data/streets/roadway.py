@@ -1,0 +1,148 @@
+"""The strips a street's ground consists of, and what is painted on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ddrnet.data.streets.figures import arc
+from ddrnet.data.streets.ground import FAR, Ground, Marking, Strip, Surface
+from ddrnet.data.streets.paints import BLACK, GREY, paints
+from ddrnet.data.streets.plan import SIDES, Site
+
+ROADS = {
+    Surface("asphalt", paints("363638 808082")): 40,
+    Surface("asphalt", paints("28282c 68686c")): 26,
+    Surface("asphalt", paints("504e4a a09c96")): 14,
+    Surface("cobbles", paints("282624 8c867e")): 12,
+    Surface("concrete", paints("5a5a56 b4b2aa")): 8,
+}
+"""What roads are made of, and how often."""
+
+WALKS = (
+    Surface("slabs", paints("464440 c4c0b8")),
+    Surface("slabs", paints("50463e ccb8a4")),
+    Surface("cobbles", paints("32302e a6a098")),
+    Surface("asphalt", paints("464444 92908e")),
+    Surface("brick", paints("462c24 be826c")),
+    Surface("concrete", paints("5a5854 c8c4bc")),
+)
+GREENS = (
+    Surface("grass", paints("18280a 8aa448")),
+    Surface("grass", paints("283010 acb060")),
+    Surface("grass", paints("16240e 6c8c42")),
+    Surface("soil", paints("3c2c1c a88c6c")),
+    Surface("grass", paints("423a1a c0ac68")),
+)
+KERB = Surface(None, paints("6e6c68 d6d4ce"))
+[LINES] = paints("e2e2de")
+
+
+def strips(site: Site) -> Iterator[Strip]:
+    """Yield a street's ground, each strip over the ones before."""
+    rng, section = site.rng, site.section
+    walk, green = rng.choice(WALKS), rng.choice(GREENS)
+    [road] = rng.choices(list(ROADS), list(ROADS.values()))
+    for sign in SIDES:
+        yield from _side_strips(site, sign, walk, green)
+    yield Strip("road", -section.kerb(-1), section.kerb(1), road)
+    for sign in SIDES:
+        if section.side(sign).parking and site.happens(0.25):
+            left, right = sorted((sign * section.driving, sign * section.kerb(sign)))
+            yield Strip("parking", left, right, rng.choice(WALKS))
+    if section.tracks and site.happens(0.3):
+        yield Strip("terrain", -section.tracks, section.tracks, green)
+    if site.crossing is not None:
+        near, far = site.crossing
+        yield Strip("sidewalk", -FAR, -section.kerb(-1), walk, near - 2.2, far + 2.2)
+        yield Strip("sidewalk", section.kerb(1), FAR, walk, near - 2.2, far + 2.2)
+        yield Strip("road", -FAR, FAR, road, near, far)
+
+
+def markings(site: Site) -> Iterator[Marking]:
+    """Yield repairs, rails, lines and crosswalks."""
+    worn = site.rng.randint(90, 245)
+    yield from _repairs(site)
+    if site.section.tracks:
+        yield from _rails(site.section.tracks / 2)
+    elif site.happens(0.8):
+        yield from _line(site, 0.0, site.rng.choice((3, 7, 7)), worn)
+    for sign in SIDES:
+        yield from _lane_lines(site, sign, worn)
+    if site.crossing is not None:
+        yield from _crosswalk(site, site.crossing[0] - 4.0, worn)
+        yield from _crosswalk(site, site.crossing[1] + 0.6, worn)
+    elif site.happens(0.25):
+        yield from _crosswalk(site, site.rng.uniform(8, 40), worn)
+
+
+def _rails(middle: float) -> Iterator[Marking]:
+    """Yield two pairs of rails, their middles `middle` metres from the street's."""
+    for rail in (-middle - 0.72, -middle + 0.72, middle - 0.72, middle + 0.72):
+        for near, far in pairwise(range(1, 142, 10)):
+            yield _stripe(rail, 0.1, near, far, 230)._replace(paint=GREY)
+
+
+def _lane_lines(site: Site, sign: int, opacity: int) -> Iterator[Marking]:
+    section = site.section
+    for lane in range(1, section.lanes):
+        yield from _line(site, section.middle(sign, lane) - sign * section.lane / 2, 7, opacity)
+    if section.side(sign).parking or site.happens(0.3):
+        yield from _line(site, sign * (section.driving - 0.1), 3, opacity)
+
+
+def _side_strips(site: Site, sign: int, walk: Surface, green: Surface) -> Iterator[Strip]:
+    section, side = site.section, site.section.side(sign)
+    kerb, forecourt = section.kerb(sign), 30.0 if side.paved else 0.0
+    lawn = section.border(sign) + forecourt
+    edges = (lawn, FAR), (section.walk(sign), lawn), (kerb, section.walk(sign)), (kerb, kerb + 0.18)
+    surfaces: tuple[tuple[Ground, Surface], ...] = (
+        ("terrain", green), ("sidewalk", walk), ("terrain", green), ("sidewalk", KERB)
+    )  # fmt: skip
+    for (inner, outer), (label, surface) in zip(edges, surfaces, strict=True):
+        left, right = sorted((sign * inner, sign * outer))
+        yield Strip(label, left, right, surface)
+
+
+def _stripe(at: float, width: float, near: float, far: float, opacity: int) -> Marking:
+    left, right = at - width / 2, at + width / 2
+    corners = ((left, 0.0, near), (right, 0.0, near), (right, 0.0, far), (left, 0.0, far))
+    return Marking(corners, LINES, opacity)
+
+
+def _line(site: Site, at: float, pace: int, opacity: int) -> Iterator[Marking]:
+    """Yield dashes of 3 m, one every `pace` metres."""
+    start = site.rng.uniform(0, 6)
+    for step in range(110 // pace):
+        near = max(start + pace * step, 1.0)
+        if not site.on_crossing(near, near + 3, 3.0):
+            yield _stripe(at, 0.14, near, near + 3.0, opacity)
+
+
+def _crosswalk(site: Site, near: float, opacity: int) -> Iterator[Marking]:
+    at, stop = 0.5 - site.section.kerb(-1), site.section.kerb(1) - 0.3
+    while at < stop:
+        yield _stripe(at, 0.5, near, near + 3.2, opacity)
+        at += 1.0
+
+
+def _repairs(site: Site) -> Iterator[Marking]:
+    """Yield darker and lighter patches, manholes and cracks."""
+    rng, half = site.rng, site.section.driving
+    for _ in range(rng.randint(2, 8)):
+        width = rng.uniform(0.3, 2.2)
+        at, near = rng.uniform(width - half, half - width), rng.uniform(2, 40)
+        patch = _stripe(at, width, near, near + rng.uniform(0.5, 8), rng.randint(30, 110))
+        shade = rng.choice((30, 44, 60, 150))
+        yield patch._replace(paint=(shade, shade, shade))
+    for _ in range(rng.randrange(4)):
+        at, near = rng.uniform(-half, half), rng.uniform(4, 25)
+        lid = [(at + 0.32 * c, 0.0, near + 0.32 * s) for c, s in arc(0, 330)]
+        yield Marking(lid, GREY, 200)
+    for _ in range(rng.randrange(6)):
+        at, near = rng.uniform(0.5 - half, half - 0.5), rng.uniform(3, 20)
+        for _ in range(5):
+            end, far = at + rng.gauss(0, 0.15), near + rng.uniform(0.3, 1.2)
+            crack = ((at, 0, near), (at + 0.04, 0, near), (end + 0.04, 0, far), (end, 0, far))
+            yield Marking(crack, BLACK, 120)
+            at, near = end, far
