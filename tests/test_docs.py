@@ -1,0 +1,65 @@
+"""Everything a reader may copy from the README and the docs runs as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import golden_data
+import pytest
+import torch
+from PIL import Image
+
+from ddrnet import factory
+from ddrnet.checkpoints import to_ddrnet
+from ddrnet.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SLIM = "ddrnet_23_slim"
+
+
+def fences(language):
+    """Yield every fenced block of a language as a test parameter."""
+    for page in PAGES:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+        for number, block in enumerate(blocks):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """A folder with what the examples name, and formula weights in place of downloads."""
+    official = golden_data.state_dict(golden_data.keys("official")[SLIM])
+    torch.save(official, tmp_path / "theirs.pth")
+    monkeypatch.setattr(factory, "fetch_state_dict", lambda row, cache_dir: to_ddrnet(official))
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
+        Image.effect_noise((96, 64), 80).convert("RGB").save(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", list(fences("python")))
+def test_python_runs(code):
+    exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize("block", list(fences("bash")))
+def test_ddrnet_commands_run(block, workplace):
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["ddrnet"]:
+            assert main(words[1:]) == 0, line
+
+
+def test_the_readme_examples_do_something(workplace):
+    readme = PAGES[0].read_text()
+    code = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)[0]
+    exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+    assert Image.open("overlay.png").width == 96
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
