@@ -10,6 +10,8 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -110,15 +112,17 @@ class _Transfer:
 
     def _advance(self) -> str:
         """Make one request for what is missing."""
-        with urlopen(self._request(), timeout=_timeout()) as response:
+        with _opened(self._request()) as response:
             self._start(response)
-            chunk = response.read(_PAGE_START)
-            if self.file.tell() == 0 and _is_web_page(chunk):
-                return str((chunk + response.read(CHUNK)).decode(errors="replace"))
+            with _of_the_connection():
+                chunk = response.read(_PAGE_START)
+                if self.file.tell() == 0 and _is_web_page(chunk):
+                    return str((chunk + response.read(CHUNK)).decode(errors="replace"))
             while chunk:
                 self.file.write(chunk)
                 self.progress.update(len(chunk))
-                chunk = response.read1(CHUNK)
+                with _of_the_connection():
+                    chunk = response.read1(CHUNK)
         self.file.flush()
         if self.total is not None and self.file.tell() < self.total:
             raise ConnectionError(f"closed after {self.file.tell()} of {self.total} bytes")
@@ -132,7 +136,9 @@ class _Transfer:
 
     def _start(self, response: http.client.HTTPResponse) -> None:
         """Go on where the last attempt ended if the server does; start over if not."""
-        if response.status != http.client.PARTIAL_CONTENT:
+        if response.status == http.client.PARTIAL_CONTENT:
+            self._check_part(response.headers.get("Content-Range", ""))
+        else:
             self.file.seek(0)
             self.file.truncate()
             length = response.headers.get("Content-Length")
@@ -140,6 +146,43 @@ class _Transfer:
             self.validator = _validator(response)
         self.progress.reset(self.total)
         self.progress.update(self.file.tell())
+
+    def _check_part(self, content_range: str) -> None:
+        """Raise unless the part begins where the file ends; then the next attempt starts over."""
+        if content_range.startswith(f"bytes {self.file.tell()}-"):
+            return
+        self.validator = ""
+        raise ConnectionError(f"got another part than the one asked for, {content_range!r}")
+
+
+@contextmanager
+def _opened(request: Request) -> Iterator[http.client.HTTPResponse]:
+    """Send a request.
+
+    Raises:
+        SourceError: If the server redirects to something that is no address, or from https to a
+            connection that anybody on the way can change.
+    """
+    try:
+        response = urlopen(request, timeout=_timeout())
+    except ValueError as error:
+        raise SourceError(f"redirected to a malformed address: {error}") from error
+    with response:
+        if request.full_url.startswith("https:") and not response.url.startswith("https:"):
+            address = response.url.partition("?")[0]
+            raise SourceError(f"redirected from https to {address}")
+        yield response
+
+
+@contextmanager
+def _of_the_connection() -> Iterator[None]:
+    """Turn whatever breaks a connection into one kind of error; the disk raises others."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
 
 
 def _wait_or_give_up(error: Exception, failures: int) -> None:

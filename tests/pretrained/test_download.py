@@ -1,5 +1,7 @@
 """Plain downloads against a server that misbehaves."""
 
+import errno
+import http.client
 import os
 import time
 
@@ -65,6 +67,35 @@ def test_starts_over_when_the_file_changed_in_between(server, tmp_path):
     assert fetch(server, "/file.pth", *replies, folder=tmp_path) == other
 
 
+def test_starts_over_when_another_part_comes(server, tmp_path):
+    whole = Reply(BODY, 206, headers={"Content-Range": "bytes 0-700000/700001"})
+    replies = [Reply(BODY, cut=300_000), whole, Reply(BODY)]
+    assert fetch(server, "/file.pth", *replies, folder=tmp_path) == BODY
+
+
+def test_a_network_that_goes_away_is_not_taken_for_the_disk(server, tmp_path, monkeypatch):
+    read1 = http.client.HTTPResponse.read1
+    lost = [OSError(errno.EHOSTUNREACH, "No route to host")]
+
+    def read_or_lose(response, size):
+        if lost:
+            raise lost.pop()
+        return read1(response, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read_or_lose)
+    assert fetch(server, "/file.pth", BODY, folder=tmp_path) == BODY
+    assert server.count("GET") == 2
+
+
+def test_refuses_to_leave_https(server, tmp_path, monkeypatch):
+    elsewhere = server.serve("/file.pth?secret=1", BODY)
+    urlopen = module.urlopen
+    monkeypatch.setattr(module, "urlopen", lambda _, timeout: urlopen(elsewhere, timeout=timeout))
+    with pytest.raises(SourceError) as error:
+        download(WebFile(("https://host/file.pth",)), tmp_path / "file")
+    assert str(error.value) == f"redirected from https to {server.url}/file.pth"
+
+
 def test_a_server_that_always_cuts_but_resumes_gets_there(server, tmp_path):
     replies = [Reply(BODY, cut=cut) for cut in [90_000] * 7] + [Reply(BODY)]
     assert fetch(server, "/file.pth", *replies, folder=tmp_path) == BODY
@@ -88,6 +119,9 @@ def test_follows_redirects(server, tmp_path):
             Reply(status=503, headers={"Retry-After": "3600"}), "HTTP 503", id="back in an hour"
         ),
         pytest.param(Reply(status=302, headers={"Location": "/file.pth"}), "HTTP 302", id="loop"),
+        pytest.param(
+            Reply(status=302, headers={"Location": "http://[0"}), "malformed", id="nowhere"
+        ),
         pytest.param(
             Reply(b"<!DOCTYPE html><html><head><title>Quota exceeded</title></head></html>"),
             "web page instead of the file ('Quota exceeded')",
