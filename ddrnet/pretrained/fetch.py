@@ -20,15 +20,13 @@ from ddrnet.pretrained import hub
 from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically, writing_to
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
-from ddrnet.pretrained.tensors import differences, read_safetensors, serialize
+from ddrnet.pretrained.tensors import differences, listed, read_safetensors, serialize
 from ddrnet.pretrained.verification import Verdict, check
 from ddrnet.registry import get_config
 from ddrnet.weights import rows_of
 from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
 
 logger = logging.getLogger("ddrnet")
-
-_NAMED = 8  # wrong tensors named in an error
 
 
 def fetch_state_dict(
@@ -233,5 +231,4 @@ def _check_contents(state: Mapping[str, Tensor], row: WeightsRow) -> None:
     if row.task != "segmentation":
         wrong = [line for line in wrong if not line.startswith(HEADS)]
     if wrong:
-        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise CheckpointError(f"not the tensors of {row.name}: {'; '.join(wrong[:_NAMED])}{more}")
+        raise CheckpointError(f"not the tensors of {row.name}: {listed(wrong)}")

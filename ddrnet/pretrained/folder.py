@@ -11,7 +11,7 @@ from torch import Tensor
 from ddrnet.errors import CheckpointError, HubError
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.manifest import Manifest
-from ddrnet.pretrained.tensors import read_safetensors
+from ddrnet.pretrained.tensors import differences, listed, read_safetensors
 from ddrnet.variants import DDRNetConfig
 from ddrnet.weights.row import HubFile, WeightsRow
 
@@ -53,7 +53,8 @@ def read_folder(
         cache_dir: Replaces huggingface_hub's cache.
 
     Raises:
-        HubError: If there is no such repository or folder, or it holds something else.
+        HubError: If there is no such repository or folder, or it holds something else, or its
+            tensors are not all those that its config.json makes.
     """
     place = _Repository(name, cache_dir) if name.startswith(_HUB) else _Directory(name)
     manifest = Manifest.from_json(_read_text(place.find(CONFIG_NAME), name), name)
@@ -62,7 +63,7 @@ def read_folder(
             f"{name} holds a {manifest.task}, not a segmentation model; it is a mirror of "
             f"{manifest.pretrained}, which create_model loads by that name"
         )
-    state = _read_tensors(place.find(WEIGHTS_NAME), name) if weights else None
+    state = _read_tensors(place.find(WEIGHTS_NAME), name, manifest) if weights else None
     return SavedModel(manifest.config, manifest.options, manifest.row, state)
 
 
@@ -103,8 +104,21 @@ def _read_text(path: Path, name: str) -> str:
         raise HubError(f"{path.name} of {name} is not text: {error}") from error
 
 
-def _read_tensors(path: Path, name: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, name: str, manifest: Manifest) -> dict[str, Tensor]:
     try:
-        return read_safetensors(path)
+        state = read_safetensors(path)
     except CheckpointError as error:
         raise HubError(f"{name} cannot be used: {error}") from error
+    wrong = differences(
+        state,
+        manifest.config,
+        num_classes=manifest.num_classes,
+        in_chans=manifest.in_chans,
+        aux_head=manifest.aux_head,
+    )
+    if wrong:
+        raise HubError(
+            f"{name} cannot be used: {path.name} does not hold the model that {CONFIG_NAME} "
+            f"describes: {listed(wrong)}"
+        )
+    return state

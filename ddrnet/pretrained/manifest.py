@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from ddrnet.errors import HubError
 from ddrnet.labels import ClassLabel
@@ -83,7 +83,9 @@ class Manifest:
             raise HubError(f"config.json of {place} is not JSON: {error}") from error
         _check_origin(fields, place)
         try:
-            return cls(**_parsed(fields))
+            manifest = cls(**_parsed(fields))
+            _check_values(manifest)
+            return manifest
         except (TypeError, ValueError, KeyError) as error:
             raise HubError(f"config.json of {place} is damaged: {error!r}") from error
 
@@ -96,7 +98,9 @@ def _check_origin(fields: Any, place: str) -> None:
             "ddrnet.save_pretrained"
         )
     version = fields.get("config_version")
-    if not isinstance(version, int) or version > CONFIG_VERSION:
+    if not isinstance(version, int):
+        raise HubError(f"config.json of {place} is damaged: config_version is {version!r}")
+    if version > CONFIG_VERSION:
         raise HubError(
             f"{place} was saved by a newer ddrnet (config version {version}, this one reads up to "
             f"{CONFIG_VERSION}): pip install --upgrade ddrnet"
@@ -118,10 +122,27 @@ def _parsed(fields: Mapping[str, Any]) -> dict[str, Any]:
         "config": DDRNetConfig.from_dict(fields["config"]),
         "classes": tuple(_class_label(row) for row in fields["classes"]),
         "preprocessing": Preprocessing(
-            mean=tuple(fields["preprocessing"]["mean"]), std=tuple(fields["preprocessing"]["std"])
+            mean=tuple(map(float, fields["preprocessing"]["mean"])),
+            std=tuple(map(float, fields["preprocessing"]["std"])),
         ),
         "metrics": tuple(_metric(metric) for metric in fields.get("metrics", ())),
     }
+
+
+def _check_values(manifest: Manifest) -> None:
+    """Raise unless every plain value is of its kind, and the counts agree."""
+    kinds = {"architecture": str, "pretrained": str, "num_classes": int, "in_chans": int}
+    for name, kind in {**kinds, "aux_head": bool, "upsample": bool}.items():
+        value = getattr(manifest, name)
+        if type(value) is not kind:
+            raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
+    if manifest.task not in get_args(Task):
+        raise ValueError(f"task is {manifest.task!r}, expected one of {get_args(Task)}")
+    if len(manifest.classes) != manifest.num_classes:
+        raise ValueError(f"{len(manifest.classes)} classes, but num_classes={manifest.num_classes}")
+    lengths = {len(manifest.preprocessing.mean), len(manifest.preprocessing.std)}
+    if lengths != {manifest.in_chans}:
+        raise ValueError(f"{manifest.preprocessing} does not fit in_chans={manifest.in_chans}")
 
 
 def _class_label(fields: Mapping[str, Any]) -> ClassLabel:

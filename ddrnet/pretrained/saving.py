@@ -13,7 +13,7 @@ from ddrnet.pretrained.cache import write_atomically
 from ddrnet.pretrained.card import model_card
 from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.manifest import Manifest
-from ddrnet.pretrained.tensors import differences, serialize
+from ddrnet.pretrained.tensors import differences, listed, serialize
 from ddrnet.weights.row import Metric
 
 CARD_NAME = "README.md"
@@ -132,7 +132,7 @@ def _check_model(model: DDRNet) -> None:
     if wrong:
         raise ValueError(
             "the model's tensors are not those that its configuration makes; a fused or otherwise "
-            f"changed model cannot be saved, save the one it came from: {'; '.join(wrong)}"
+            f"changed model cannot be saved, save the one it came from: {listed(wrong)}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
 from ddrnet.variants import DDRNetConfig
+
+_NAMED = 8  # differences that an error lists
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
@@ -59,3 +61,9 @@ def differences(
         for key in sorted(expected.keys() | got)
         if got.get(key) != expected.get(key)
     ]
+
+
+def listed(wrong: Sequence[str]) -> str:
+    """Return differences as one line: the first of them, and how many more there are."""
+    more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    return f"{'; '.join(wrong[:_NAMED])}{more}"

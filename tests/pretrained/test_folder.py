@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ddrnet.errors import HubError
 from ddrnet.pretrained import is_folder_name, read_folder, save_pretrained
@@ -20,7 +21,14 @@ def changed_config(tuned_model, tmp_path, **fields):
     [
         ({"config_version": 2}, "saved by a newer ddrnet (config version 2"),
         ({"library": "timm", "architecture": "resnet50"}, "another architecture, 'resnet50'"),
+        ({"config_version": None}, "config_version is None"),
         ({"num_classes": 5, "classes": 3}, "is damaged"),
+        ({"num_classes": 6}, "5 classes, but num_classes=6"),
+        ({"num_classes": "5"}, "num_classes is '5', expected int"),
+        ({"in_chans": 3}, "does not fit in_chans=3"),
+        ({"aux_head": "no"}, "aux_head is 'no', expected bool"),
+        ({"preprocessing": {"mean": ["a"], "std": [1]}}, "is damaged"),
+        ({"task": "detection"}, "task is 'detection'"),
         ({"surprise": 1}, "is damaged"),
         ({"config": {"width": 4}}, "is damaged"),
         ({"task": "classification", "pretrained": "ddrnet_23.in1k"}, "holds a classification"),
@@ -29,8 +37,27 @@ def changed_config(tuned_model, tmp_path, **fields):
 def test_config_that_cannot_be_used(tuned_model, tmp_path, fields, message):
     changed_config(tuned_model, tmp_path, **fields)
     with pytest.raises(HubError) as error:
-        read_folder(f"local-dir:{tmp_path}")
+        read_folder(f"local-dir:{tmp_path}", weights=False)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head.conv2.bias": torch.zeros(6)}, r"head.conv2.bias is \(6,\), expected \(5,\)"),
+        ({"surprise": torch.zeros(1)}, r"surprise is \(1,\), expected nothing"),
+        ({"dappm.merge.0.weight": None}, r"dappm.merge.0.weight is missing, expected \(40,\)"),
+    ],
+    ids=["other classes", "left over", "missing"],
+)
+def test_weights_of_another_model_are_not_adapted(tuned_model, tmp_path, change, message):
+    """Or parts of a repository's model would be random without anybody having asked for it."""
+    save_pretrained(tuned_model, tmp_path)
+    state = {**load_file(tmp_path / "model.safetensors"), **change}
+    state = {key: tensor for key, tensor in state.items() if tensor is not None}
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(HubError, match=f"does not hold the model.*: {message}"):
+        read_folder(f"local-dir:{tmp_path}")
 
 
 @pytest.mark.parametrize(
