@@ -118,10 +118,15 @@ def _classes(manifest: Manifest) -> str:
     if not manifest.classes:
         return ""
     lines = [
-        f"| {index} | {row.name} | {', '.join(map(str, row.color))} |"
+        f"| {index} | {_cell(row.name)} | {', '.join(map(str, row.color))} |"
         for index, row in enumerate(manifest.classes)
     ]
     return "## Classes\n\n| index | name | colour |\n|---|---|---|\n" + "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return text that neither ends a cell of a Markdown table nor its line."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _start(row: WeightsRow | None) -> str:

@@ -3,8 +3,12 @@
 import math
 
 import yaml
+from huggingface_hub import ModelCard
 
+from ddrnet.labels import class_labels
+from ddrnet.network import DDRNet
 from ddrnet.pretrained import save_pretrained
+from ddrnet.variants import VARIANTS
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import Metric
 
@@ -43,3 +47,20 @@ def test_card_claims_nothing_it_was_not_told(tuned_model, tmp_path):
     assert "license: apache-2.0" in text
     assert "Training started from `ddrnet_23.cityscapes_mmseg`" in text
     assert "79.99" not in text
+
+
+def test_huggingface_hub_reads_the_card(tuned_model, tmp_path):
+    metric = Metric("mIoU", 0.75, "Fields: all", "val", (256, 512), reported_by="me")
+    save_pretrained(tuned_model, tmp_path, metrics=[metric], license="MIT", datasets=["A: b"])
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.library_name, data.license, data.datasets) == ("ddrnet", "mit", ["a: b"])
+    (result,) = data.eval_results
+    assert (result.dataset_name, result.metric_value) == ("Fields: all", 0.75)
+
+
+def test_any_class_name_stays_in_its_cell(tmp_path):
+    names = ("road | path", "sky\nabove")
+    save_pretrained(DDRNet(VARIANTS["ddrnet_23_nano"], 2, classes=class_labels(names)), tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| 0 | road \\| path | " in text
+    assert "| 1 | sky above | " in text
