@@ -22,12 +22,12 @@ class SyntheticStreets(SegmentationDataset):
     Args:
         length: Number of scenes.
         size: Height and width in pixels, each from 32 up.
-        seed: An integer from 0 up, of the scenes and of what the transforms choose.
+        seed: Any integer, of the scenes and of what the transforms choose.
         transforms: Called with image and labels; returns the two.
         label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
 
     Raises:
-        ValueError: If the length or the seed is negative, or the size too small.
+        ValueError: If the length is negative or the size too small.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class SyntheticStreets(SegmentationDataset):
         super().__init__(
             CITYSCAPES.classes, transforms=transforms, label_dtype=label_dtype, seed=seed
         )
-        if length < 0 or seed < 0:
-            raise ValueError(f"length and seed must not be negative, got {length} and {seed}")
+        if length < 0:
+            raise ValueError(f"length must not be negative, got {length}")
         self.length = length
         self.size = checked_size(size)
 

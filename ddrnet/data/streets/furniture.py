@@ -27,6 +27,9 @@ from ddrnet.data.streets.paints import (
 from ddrnet.data.streets.signs import board, sign_panel
 from ddrnet.data.streets.things import Course, Footprint, Thing
 
+THIN = 0.14
+"""About the width of a pole in metres; where a pixel covers more, none is seen."""
+
 SIGNALS = ((60, 220, 120), (250, 180, 40), (250, 50, 40))
 """Paints of a traffic light's lamps, from below."""
 
@@ -138,7 +141,10 @@ def _upright(
 def _paint(
     figures: Sequence[tuple[str, Figure]], foot: Points, axis: Points, canvas: Canvas
 ) -> None:
+    distance = canvas.camera.distance(foot)
+    if distance > THIN * canvas.camera.focal:
+        return
     facing = canvas.light.facing(float(axis[2]), 0.0, -float(axis[0]))
-    tone = canvas.light.tone(canvas.camera.distance(foot), facing + 0.15)
+    tone = canvas.light.tone(distance, facing + 0.15)
     for label, figure in figures:
         canvas.paint(label, figure.mesh(foot, axis, tone))

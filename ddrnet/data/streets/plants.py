@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
+from math import log2
 from random import Random
 from typing import NamedTuple
 
@@ -141,7 +142,7 @@ def _paint(plant: Plant, canvas: Canvas) -> None:
     shown = 1 + int(plant.crowns[0].radius[1] / pixel / LOBE)
     for index, ((x, y), (wide, tall)) in enumerate(plant.crowns[:shown]):
         variant = (plant.seed >> 3 * index) % VARIANTS
-        halvings = 2 if tall < 25 * pixel else 1 if tall < 60 * pixel else 0
+        halvings = min(max(int(8 - log2(tall / pixel)), 0), 3)
         outline = _outline(variant, halvings, conical=plant.foliage == "needles")
         spots = outline * (wide, tall) + (x, y)
         corners = foot + spots[:, :1] * right
@@ -172,11 +173,11 @@ def _foliage(material: Material, size: int, variant: int, level: int) -> Image.I
 def _outline(variant: int, halvings: int, *, conical: bool) -> NDArray[np.float64]:
     """Return the (n, 2) corners of a ragged unit circle or cone, their number halved."""
     rng = np.random.default_rng(variant)
-    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-    reach = 0.92 + 0.07 * rng.uniform(-1, 1, 72)
-    for order in (2, 3, 5, 7):
+    angle = np.linspace(0, 2 * np.pi, 144, endpoint=False)
+    reach = 0.92 + 0.03 * rng.uniform(-1, 1, 144)
+    for order in (2, 3, 5, 7, 11, 17, 26):
         wave = np.sin(order * angle + rng.uniform(0, 2 * np.pi))
-        reach += 0.09 / order * rng.uniform(0.3, 1.0) * wave
+        reach += 0.07 / order**0.7 * rng.uniform(0.3, 1.0) * wave
     x, y = np.cos(angle) * reach, np.sin(angle) * reach
     if conical:
         x *= 0.55 * (1.05 - y)
