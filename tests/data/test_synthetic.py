@@ -107,9 +107,10 @@ def test_global_generators_neither_matter_nor_change():
 
 def test_another_process_renders_the_same_bytes():
     code = (
-        "import hashlib; from ddrnet.data import SyntheticStreets;"
-        "image, labels = SyntheticStreets(8, (96, 160), seed=1)[7];"
-        "print(hashlib.sha256(image.numpy().tobytes() + labels.numpy().tobytes()).hexdigest())"
+        "import hashlib; from ddrnet.data.streets.render import render_street;"
+        "scene = render_street((96, 160), seed=1, index=7);"
+        "bytes = scene.image.tobytes() + scene.ids().tobytes();"
+        "print(hashlib.sha256(bytes).hexdigest())"
     )
     told = {
         subprocess.run(
