@@ -11,7 +11,8 @@ from hypothesis import settings
 
 settings.register_profile("ddrnet", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("ddrnet")
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Workers of pytest-xdist share the processors among themselves.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(autouse=True)
