@@ -84,3 +84,17 @@ def confusion_matrix(predicted, target, num_classes, ignore_index=255):
         if truth != ignore_index:
             counts[truth, guess if 0 <= guess < num_classes else num_classes] += 1
     return counts
+
+
+def mean_probabilities(network, images, scales, flip):
+    """(N, K, H, W): each view's logits interpolated whole, mirrored back, softmax, averaged."""
+    total, views = 0, 0
+    for scale in scales:
+        size = [round(side * scale) for side in images.shape[2:]]
+        resized = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        for mirrored in (False, True)[: 1 + flip]:
+            logits = network(resized.flip(3) if mirrored else resized)
+            logits = F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
+            total = total + (logits.flip(3) if mirrored else logits).softmax(1)
+            views += 1
+    return total / views

@@ -1,0 +1,74 @@
+"""Test-time augmentation: several views of an image, their probabilities averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddrnet.upsampling import upsample_argmax
+from ddrnet.upsampling.strips import Size, Strips
+
+Network = Callable[[Tensor], Tensor]
+"""Maps normalised images (N, C, H, W) to logits (N, K, h, w) at any stride."""
+
+
+def predict_averaged(
+    network: Network, images: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> Tensor:
+    """Segment images by the mean of the class probabilities of several views.
+
+    A view is the images resized by a scale, bilinearly with antialiasing, and with `flip` also its
+    mirror image. The views' logits are brought to the size of the images, in strips, before
+    their softmax is taken. A single view needs no probabilities: its leading class is taken, so
+    one scale of 1 without `flip` is exactly what `DDRNet.predict` gives.
+
+    Args:
+        network: A model in evaluation mode, called once per view.
+        images: (N, C, H, W), floating point, normalised.
+        scales: Factors of height and width, each above 0.
+        flip: Whether each scale is also seen mirrored left and right.
+
+    Returns:
+        Class indices (N, H, W), int64.
+
+    Raises:
+        ValueError: If there is no scale, or one is not above 0.
+    """
+    check_scales(scales)
+    size = images.shape[-2:]
+    with torch.no_grad():
+        maps = [logits for scale in scales for logits in _views(network, images, scale, flip)]
+        if len(maps) == 1:
+            return upsample_argmax(maps[0], size)
+        return torch.stack([_leaders(views, size) for views in zip(*maps, strict=True)])
+
+
+def check_scales(scales: Sequence[float]) -> None:
+    """Raise ValueError unless there is a scale and each is a number above 0."""
+    if not scales or not all(0 < scale < float("inf") for scale in scales):
+        raise ValueError(f"scales are one or more factors above 0, such as 1.0, got {scales}")
+
+
+def _views(network: Network, images: Tensor, scale: float, flip: bool) -> list[Tensor]:
+    """Return the logits of one scale and of its mirror image, all the right way round."""
+    if scale != 1:
+        images = _resized(images, scale)
+    return [network(images)] + ([network(images.flip(-1)).flip(-1)] if flip else [])
+
+
+def _resized(images: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+    resized = F.interpolate(images.float(), (height, width), mode="bilinear", antialias=True)
+    return resized.to(images.dtype)
+
+
+def _leaders(views: Sequence[Tensor], size: Size) -> Tensor:
+    """Return the class that leads on average, (H, W), of one image's logits (K, h, w) by view."""
+    labels = torch.empty(size, dtype=torch.int64, device=views[0].device)
+    for strips in zip(*(Strips(view.float(), size) for view in views), strict=True):
+        total = torch.stack([logits.softmax(1) for _, logits in strips]).sum(0)
+        labels[strips[0][0]] = total.argmax(1)
+    return labels
