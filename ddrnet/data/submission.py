@@ -20,7 +20,8 @@ from ddrnet.data.samples import Sample
 from ddrnet.errors import DatasetError
 from ddrnet.labels import CITYSCAPES
 
-_SUFFIX = "_pred_labelIds.png"
+PREDICTION_SUFFIX = "_pred_labelIds.png"
+"""Ends the names of predictions, after the name of the sample."""
 
 
 def write_submission(
@@ -53,7 +54,9 @@ def write_submission(
                     raise ValueError(
                         f"expected {len(dataset)} predictions, one per image, got {got}"
                     )
-                archive.writestr(sample.name + _SUFFIX, _png(_label_ids(prediction, sample)))
+                archive.writestr(
+                    sample.name + PREDICTION_SUFFIX, _png(_label_ids(prediction, sample))
+                )
         check_submission(part, dataset)
         os.replace(part, path)
     finally:
@@ -69,9 +72,9 @@ def check_submission(path: str | os.PathLike[str], dataset: Cityscapes) -> None:
     """
     try:
         with ZipFile(path) as archive:
-            _check_names(archive.namelist(), [s.name + _SUFFIX for s in dataset.samples])
+            _check_names(archive.namelist(), [s.name + PREDICTION_SUFFIX for s in dataset.samples])
             for sample in dataset.samples:
-                _check_image(archive.read(sample.name + _SUFFIX), sample)
+                _check_image(archive.read(sample.name + PREDICTION_SUFFIX), sample)
     except (BadZipFile, ValueError) as error:
         raise DatasetError(f"{os.fspath(path)} is no valid submission: {error}") from error
 
