@@ -78,13 +78,26 @@ def segment(model: DDRNet, image: Tensor) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the image is smaller than 32 pixels in a direction.
     """
-    weight = next(model.parameters())
-    images = image[None].to(weight.device)
-    if model.in_chans == 1:
-        images = _luma(images)
-    normalised = Normalize.from_model(model).to(weight.device)(images)
-    labels = model.predict(normalised.to(weight.dtype))[0]
+    labels = model.predict(prepare(model, image[None]))[0]
     return labels.to(torch.uint8).cpu().numpy()
+
+
+def prepare(model: DDRNet, images: Tensor) -> Tensor:
+    """Return images as the model takes them: normalised, on its device, in its dtype.
+
+    Args:
+        model: A model on any device.
+        images: (N, C, H, W) uint8; of RGB a model of one channel sees the luma.
+
+    Raises:
+        ValueError: If the model takes other channels.
+    """
+    weight = next(model.parameters())
+    images = images.to(weight.device)
+    if (model.in_chans, images.shape[1]) == (1, 3):
+        images = _luma(images)
+    normalised: Tensor = Normalize.from_model(model).to(weight.device)(images)
+    return normalised.to(weight.dtype)
 
 
 def write(
