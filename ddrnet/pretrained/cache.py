@@ -1,12 +1,13 @@
 """Where fetched weights lie, and what is remembered about them. Loads no torch.
 
 Each row of the weights table has a folder with the converted `model.safetensors` and a
-`record.json`. The record outlives the weights: it keeps the hash that every source without a
-published one had when it was first seen.
+`record.json`. The record outlives the weights: it keeps the hash of what every source gave, with
+which later downloads are compared where no hash is published.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -34,7 +35,7 @@ class Record:
         verification: How far the downloaded file was known to be the right one.
         sha256: Hash of the converted file.
         size: Of the converted file, in bytes.
-        seen: Address -> hash of the first download, where none is published.
+        seen: Address -> hash of the file it gave: the first one, where none is published.
     """
 
     source: str = ""
@@ -97,12 +98,15 @@ class CacheFolder:
 
     def is_intact(self) -> bool:
         """Whether the weights are there, byte for byte."""
-        return self.is_filled() and sha256_of(self.weights) == self.read_record().sha256
+        try:
+            return self.is_filled() and sha256_of(self.weights) == self.read_record().sha256
+        except FileNotFoundError:  # removed in between
+            return False
 
     def read_record(self) -> Record:
         """Return the record; an empty one if there is none or it cannot be read."""
         try:
-            return Record(**json.loads(self.record_path.read_text()))
+            return _parsed(self.record_path.read_text())
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError) as error:
@@ -113,10 +117,43 @@ class CacheFolder:
         """Replace the record."""
         write_atomically(self.record_path, json.dumps(asdict(record), indent=2).encode())
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the row's lock, which the system releases even when a process is killed.
+
+        What an interrupted process left is gone inside.
+
+        Raises:
+            OSError: If the folder cannot be made or locked.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("waiting for another process that works on %s", self.path.name)
+            lock.acquire()
+        except NotImplementedError as error:
+            raise OSError(errno.ENOLCK, "its file system has no locks", str(self.lock)) from error
+        try:
+            self.remove_leftovers()
+            yield
+        finally:
+            lock.release()
+
     def remove_leftovers(self) -> None:
         """Delete what an interrupted process left; call it under the lock."""
         for leftover in self.path.glob(f"*{PARTIAL}"):
             leftover.unlink()
+
+
+def _parsed(text: str) -> Record:
+    record = Record(**json.loads(text))
+    if not isinstance(record.seen, dict):
+        raise TypeError(f"seen is {record.seen!r}, expected an object")
+    return record
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
@@ -82,30 +80,40 @@ class _Fetch:
     folder: CacheFolder
     cache_dir: Path | None
     reasons: dict[str, str] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
 
     def find_cached(self, sources: Sequence[Source]) -> Path | None:
-        """Return what the cache has of these sources, every byte of it compared."""
+        """Return what the cache has of these sources, every byte of it compared.
+
+        Nothing is changed: without the lock, another process may be replacing the file.
+        """
         for source in sources:
             if isinstance(source, HubFile):
                 path = hub.find_cached(source, self.cache_dir)
                 if path is not None and self._is_intact(path, source):
                     return path
-        has_converted = any(isinstance(source, WebFile) for source in sources)
-        return self.folder.weights if has_converted and self._is_converted_intact() else None
+        originals = [source for source in sources if isinstance(source, WebFile)]
+        return self.folder.weights if originals and self._is_converted_intact(originals) else None
 
     def fetch(self, sources: Sequence[Source]) -> Path | None:
         """Fetch from the first source that works, unless another process just did."""
         if hub.is_offline():
             return None
-        with writing_to(self.folder.path), self._locked():
-            return self.find_cached(sources) or self._try_all(sources)
+        with writing_to(self.folder.path), self.folder.locked():
+            self.damaged.clear()
+            path = self.find_cached(sources)
+            if path is not None:
+                return path
+            self._remove_damaged()
+            return self._try_all(sources)
 
     def explanation(self) -> str:
         """Say why there are no weights, and what else there is."""
         if hub.is_offline():
+            state = "damaged" if self.damaged else "not"
             return (
-                f"{self.row.name} is not in the cache ({self.folder.path}) and HF_HUB_OFFLINE is "
-                "set: unset it once to fetch, or load a file of yours with checkpoint_path="
+                f"{self.row.name} is {state} in the cache ({self.folder.path}) and HF_HUB_OFFLINE "
+                "is set: unset it once to fetch, or load a file of yours with checkpoint_path="
             )
         tried = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
         segments = self.row.task == "segmentation"
@@ -120,21 +128,11 @@ class _Fetch:
             "loads with checkpoint_path="
         )
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the row's lock, which the system releases even when a process is killed."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder.lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for another process that fetches %s", self.row.name)
-            lock.acquire()
-        try:
-            self.folder.remove_leftovers()
-            yield
-        finally:
-            lock.release()
+    def _remove_damaged(self) -> None:
+        """Remove what `find_cached` refused, or the Hub's client would take it for good."""
+        for path, reason in self.damaged.items():
+            logger.warning("%s is damaged, fetching it again: %s", path, reason)
+            hub.remove(path)
 
     def _try_all(self, sources: Sequence[Source]) -> Path | None:
         for source in sources:
@@ -190,32 +188,36 @@ class _Fetch:
         try:
             check(source, path, self.folder)
         except SourceError as error:
-            _remove_damaged(path, str(error))
+            self.damaged[path] = str(error)
             return False
         return True
 
-    def _is_converted_intact(self) -> bool:
-        """Compare the converted file with its record."""
+    def _is_converted_intact(self, originals: Sequence[Source]) -> bool:
+        """Compare the converted file with its record, and the record with the row."""
         if not self.folder.is_filled():
             return False
         if not self.folder.is_intact():
-            _remove_damaged(self.folder.weights, "its hash changed")
+            self.damaged[self.folder.weights] = "its hash changed"
+            return False
+        if _is_disowned(self.folder.read_record(), originals):
+            self.damaged[self.folder.weights] = "its source is known to have another hash by now"
             return False
         return True
 
     def _record(self, source: Source, verdict: Verdict) -> Record:
-        """Return the record, with the hash of a source that nobody vouches for."""
-        record = self.folder.read_record()
-        if verdict.verification.startswith("verified"):
-            return record
-        return record.with_seen(source.address, verdict.sha256)
+        """Return the record, with the hash of the file that this source just gave."""
+        return self.folder.read_record().with_seen(source.address, verdict.sha256)
 
 
-def _remove_damaged(path: Path, reason: str) -> None:
-    """Remove a cached file, or it would stay for ever."""
-    logger.warning("%s is damaged, fetching it again: %s", path, reason)
-    with writing_to(path.parent):
-        hub.remove(path)
+def _is_disowned(record: Record, originals: Sequence[Source]) -> bool:
+    """Whether a hash that the row learnt later is not that of the file that was fetched."""
+    fetched = record.seen.get(record.source)
+    return fetched is not None and any(
+        source.address == record.source
+        and source.enforced
+        and not fetched.startswith(source.sha256 or "")
+        for source in originals
+    )
 
 
 def _check_contents(state: Mapping[str, Tensor], row: WeightsRow) -> None:

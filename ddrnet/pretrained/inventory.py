@@ -43,9 +43,10 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
         row: A row of the weights table.
         cache_dir: Replaces the Hub's and this library's caches.
     """
+    root = None if cache_dir is None else Path(cache_dir).expanduser()
     for sources in source_groups(row):
         for file in (source for source in sources if isinstance(source, HubFile)):
-            path = hub.find_cached(file, cache_dir)
+            path = hub.find_cached(file, root)
             if path is not None:
                 known = "verified" if file.sha256 else "recorded locally, not verified"
                 return CachedWeights(path, path.stat().st_size, known)
@@ -59,6 +60,8 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
 def remove_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> int:
     """Delete cached weights of a row; hashes of unverified sources stay on record.
 
+    A process that is fetching them is waited for.
+
     Args:
         row: A row of the weights table.
         cache_dir: Replaces the Hub's and this library's caches.
@@ -69,9 +72,16 @@ def remove_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> int:
     Raises:
         OSError: If a file cannot be deleted.
     """
+    folder = CacheFolder.of(row, cache_dir)
+    if not folder.path.is_dir():
+        return _remove_all(row, cache_dir)
+    with folder.locked():
+        return _remove_all(row, cache_dir)
+
+
+def _remove_all(row: WeightsRow, cache_dir: str | Path | None) -> int:
     freed = 0
     while (cached := find_cached(row, cache_dir)) is not None:
         hub.remove(cached.path)
         freed += cached.size
-    CacheFolder.of(row, cache_dir).remove_leftovers()
     return freed

@@ -54,7 +54,7 @@ def test_knows_damage_from_integrity(tmp_path):
     assert not folder.is_filled()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"surprise": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"surprise": 1}', '{"seen": []}', "\x00"])
 def test_a_damaged_record_counts_as_none(tmp_path, caplog, text):
     folder = filled(CacheFolder(tmp_path / "row"))
     folder.record_path.write_text(text)
@@ -104,3 +104,15 @@ def test_hash_of_a_file(tmp_path):
     content = bytes(range(256)) * 10_000
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    """As filelock says it before it falls back by itself."""
+
+    def acquire(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    locked = CacheFolder(tmp_path / "row").locked()
+    with pytest.raises(WeightsUnavailableError, match="no locks"), writing_to(tmp_path), locked:
+        pytest.fail("it is not locked")

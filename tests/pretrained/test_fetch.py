@@ -4,6 +4,8 @@ import hashlib
 import io
 import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -256,6 +258,52 @@ def test_a_damaged_cache_mends_itself(server, tmp_path, caplog):
         path.write_bytes(damaged)
         assert fetch_weights(row, tmp_path).read_bytes() == content
     assert caplog.text.count("is damaged") == 1, "a file of another size counts as missing"
+
+
+def test_a_damaged_file_is_left_to_the_process_that_replaces_it(server, tmp_path, caplog):
+    row = server.mirror(PREFIXED, nano_file())
+    path = fetch_weights(row, tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    with caplog.at_level(logging.INFO, "ddrnet"), ThreadPoolExecutor() as threads:
+        with CacheFolder.of(row, tmp_path).locked():
+            again = threads.submit(fetch_weights, row, tmp_path)
+            while "waiting for another process" not in caplog.text:
+                assert not again.done()
+                time.sleep(0.01)
+            assert path.exists()
+            path.write_bytes(content)
+        assert again.result().read_bytes() == content
+    assert server.count("GET") == 1
+
+
+def test_a_hash_that_becomes_known_is_compared_with_what_is_cached(server, tmp_path, caplog):
+    row = server.mirror(NANO, nano_file())
+    fetch_weights(row, tmp_path)
+    known = server.mirror(NANO, nano_file(), sha256=hashlib.sha256(nano_file()).hexdigest())
+    fetch_weights(known, tmp_path)
+    assert server.count("GET") == 1
+    wrong = server.mirror(NANO, nano_file(), sha256="0" * 64)
+    with pytest.raises(WeightsUnavailableError, match="expected 0000"):
+        fetch_weights(wrong, tmp_path)
+    assert "another hash by now" in caplog.text
+    assert find_cached(wrong, tmp_path) is None
+    other = serialize(DDRNet(VARIANTS["ddrnet_23_nano"]).state_dict())
+    mended = server.mirror(NANO, other, sha256=hashlib.sha256(other).hexdigest())
+    fetched = server.count("GET")
+    for _ in range(2):
+        assert fetch_weights(mended, tmp_path).read_bytes() == other
+    assert server.count("GET") == fetched + 1
+
+
+def test_offline_with_a_damaged_cache_says_so(server, tmp_path, monkeypatch):
+    row = server.mirror(PREFIXED, nano_file())
+    path = fetch_weights(row, tmp_path)
+    path.write_bytes(bytes(path.stat().st_size))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsUnavailableError, match="is damaged in the cache"):
+        fetch_weights(row, tmp_path)
+    assert path.exists()
 
 
 def test_offline_with_a_cold_cache_says_so_at_once(server, tmp_path, monkeypatch):

@@ -1,12 +1,16 @@
 """Looking at the cache without touching it."""
 
 import hashlib
+import logging
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from ddrnet.pretrained import hub
 from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically
 from ddrnet.pretrained.inventory import find_cached, remove_cached, source_groups
 from ddrnet.weights import ROWS
@@ -39,7 +43,28 @@ def test_removes_what_an_interrupted_process_left(tmp_path):
     folder = fill(tmp_path)
     folder.download.write_bytes(b"half")
     remove_cached(ROW, tmp_path)
-    assert [path.name for path in folder.path.iterdir()] == ["record.json"]
+    assert {path.name for path in folder.path.iterdir()} == {".lock", "record.json"}
+
+
+def test_leaves_alone_what_another_process_is_fetching(tmp_path, caplog):
+    folder = fill(tmp_path)
+    with caplog.at_level(logging.INFO, "ddrnet"), ThreadPoolExecutor() as threads:
+        with folder.locked():
+            folder.download.write_bytes(b"half")
+            removed = threads.submit(remove_cached, ROW, tmp_path)
+            while "waiting for another process" not in caplog.text:
+                assert not removed.done()
+                time.sleep(0.01)
+            assert folder.download.exists()
+        assert removed.result() == len(CONTENT)
+
+
+def test_understands_the_home_folder_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    looked = []
+    monkeypatch.setattr(hub, "find_cached", lambda _, root: looked.append(root))
+    find_cached(replace(ROW, sources=(HubFile("org/name"), *ROW.sources)), "~/cache")
+    assert looked == [tmp_path / "cache"]
 
 
 def test_looking_writes_nothing(tmp_path):
