@@ -11,8 +11,8 @@ from torch.nn import functional as F
 Size = torch.Size | tuple[int, int]
 """Height and width, in pixels."""
 
-CPU_STRIP = 2**18
-"""Interpolated values held at a time on a CPU: they stay in its cache."""
+CPU_STRIP = 2**19
+"""Interpolated values held at a time on a CPU: few enough to stay in its cache, 2 MiB."""
 
 DEVICE_STRIP = 2**24
 """The same on other devices: enough to keep them busy, 64 MiB."""
