@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ddrnet.errors import UnknownModelError as UnknownModelError
     from ddrnet.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from ddrnet.errors import WeightsUnavailableError as WeightsUnavailableError
+    from ddrnet.evaluation import evaluate as evaluate
     from ddrnet.factory import create_model as create_model
     from ddrnet.factory import load_checkpoint as load_checkpoint
     from ddrnet.labels import CAMVID as CAMVID
@@ -54,6 +55,7 @@ _HOMES = {
         "UnsafeCheckpointError",
         "WeightsUnavailableError",
     ),
+    "evaluation": ("evaluate",),
     "factory": ("create_model", "load_checkpoint"),
     "labels": ("CAMVID", "CITYSCAPES", "ClassLabel"),
     "network": ("DDRNet", "freeze_batch_norm"),

@@ -1,0 +1,238 @@
+"""Whole images at full resolution, one confusion matrix, any number of processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ddrnet.data import Cityscapes, write_submission
+from ddrnet.labels import IGNORE_INDEX, ClassLabel
+from ddrnet.metrics import SegmentationMetrics
+from ddrnet.network import DDRNet
+from ddrnet.outputs import SegmentationScores
+from ddrnet.predictor.label_files import LabelFiles
+from ddrnet.predictor.pipeline import prepare
+from ddrnet.predictor.tta import check_scales, predict_averaged
+
+_Path = str | os.PathLike[str]
+_logger = logging.getLogger(__name__)
+
+
+class LabelledImages(Protocol):
+    """What can be evaluated: any data set of `ddrnet.data`, a `Subset` of one, a list of pairs.
+
+    A sample is an image, (C, H, W) uint8, and its labels, (H, W) of any integer type. A data set
+    may have `classes`, rows of `ClassLabel`, and an `ignore_index`.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
+
+
+def evaluate(
+    model: DDRNet,
+    dataset: LabelledImages,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    device: torch.device | str | None = None,
+    amp_dtype: torch.dtype | None = None,
+    save_labels: _Path | None = None,
+    submission: _Path | None = None,
+) -> SegmentationScores:
+    """Score the main head on whole images at the resolution of their labels.
+
+    All images go into one confusion matrix, which the scores follow from. Where processes of
+    `torch.distributed` run, call it in each of them: they share the images out, no image is
+    counted twice whatever their number, and each returns the scores of all. The model itself is
+    not touched, neither its modes nor its device nor any random state: a copy works.
+
+    Args:
+        model: The network; not wrapped in another module.
+        dataset: The samples as they are to be scored, so without random transforms.
+        scales: Factors that the images are seen at; their probabilities are averaged.
+        flip: Whether each scale is also seen mirrored left and right.
+        batch_size: Images at once, as far as they have one size. With 1 the scores do not depend
+            on the number of processes; larger batches may round differently.
+        num_workers: Processes that read images, of each process.
+        device: Where to compute; by default where the model is.
+        amp_dtype: Of mixed precision, `torch.bfloat16` or `torch.float16`; None computes in the
+            model's own dtype. Logits are upsampled in float32 at least.
+        save_labels: A folder for the predictions, as label files of the data set's own values
+            and names; several processes need one that all of them see.
+        submission: A zip file for the Cityscapes benchmark server, of a `Cityscapes` data set.
+
+    Returns:
+        The scores, NaN where the data set has no labels; with the IoU of each category if the
+        classes of the data set name theirs.
+
+    Raises:
+        TypeError: If `model` is no DDRNet.
+        ValueError: If model and data set have different numbers of classes, there is no image, a
+            label is of no class, or an argument makes no sense.
+        DatasetError: If a sample cannot be read.
+        OSError: If predictions cannot be written.
+    """
+    _check_model(model)
+    check_scales(scales)
+    classes = _classes(model, dataset)
+    network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
+    network.upsample = False
+    logits_of = _logits(network, amp_dtype)
+    metrics = _metrics(dataset, classes)
+    with _label_files(dataset, classes, save_labels, submission) as files:
+        for batch in _batches(dataset, batch_size, num_workers):
+            predicted = predict_averaged(logits_of, prepare(network, batch.images), scales, flip)
+            metrics.update(predicted, batch.target.to(predicted.device))
+            if files is not None:
+                for index, labels in zip(batch.indices, predicted, strict=True):
+                    files.write(index, labels)
+        metrics.sync()  # waits until every process has written its files
+        if submission is not None and files is not None and _rank() == 0:
+            assert isinstance(dataset, Cityscapes)
+            write_submission(submission, dataset, map(files.read, range(len(dataset))))
+    return metrics.compute()
+
+
+class _Batch(NamedTuple):
+    indices: list[int]
+    images: Tensor
+    target: Tensor
+
+
+class _Share(Dataset[tuple[int, Tensor, Tensor]]):
+    """The samples of one process with their indices: every n-th of n processes."""
+
+    def __init__(self, dataset: LabelledImages) -> None:
+        self.dataset = dataset
+        self.indices = range(_rank(), len(dataset), _processes())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[int, Tensor, Tensor]:
+        index = self.indices[position]
+        return index, *self.dataset[index]
+
+
+def _batches(dataset: LabelledImages, batch_size: int, num_workers: int) -> Iterator[_Batch]:
+    """Yield the images of this process; a bar on a terminal shows how far the first one is."""
+    share = _Share(dataset)
+    loader = DataLoader(
+        share,
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=_of_one_size,
+        generator=torch.Generator(),  # the default one may be that of a training
+    )
+    with tqdm(total=len(share), unit="image", disable=_rank() > 0 or None) as bar:
+        for groups in loader:
+            for batch in groups:
+                yield batch
+                bar.update(len(batch.indices))
+
+
+def _of_one_size(samples: list[tuple[int, Tensor, Tensor]]) -> list[_Batch]:
+    """Stack the samples that have one size."""
+    groups: dict[tuple[torch.Size, torch.Size], list[tuple[int, Tensor, Tensor]]] = {}
+    for sample in samples:
+        groups.setdefault((sample[1].shape, sample[2].shape), []).append(sample)
+    return [_stacked(group) for group in groups.values()]
+
+
+def _stacked(samples: list[tuple[int, Tensor, Tensor]]) -> _Batch:
+    indices, images, targets = zip(*samples, strict=True)
+    return _Batch(list(indices), torch.stack(images), torch.stack(targets))
+
+
+def _logits(network: DDRNet, amp_dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
+    def compute(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, amp_dtype, enabled=amp_dtype is not None):
+            logits: Tensor = network(images)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    return compute
+
+
+def _metrics(dataset: LabelledImages, classes: Sequence[ClassLabel]) -> SegmentationMetrics:
+    categories = [row.category for row in classes]
+    return SegmentationMetrics(
+        len(classes),
+        getattr(dataset, "ignore_index", IGNORE_INDEX),
+        categories=categories if all(categories) else None,
+    )
+
+
+@contextmanager
+def _label_files(
+    dataset: LabelledImages,
+    classes: Sequence[ClassLabel],
+    save_labels: _Path | None,
+    submission: _Path | None,
+) -> Iterator[LabelFiles | None]:
+    """Give the files to write predictions to; those of a submission alone are deleted again."""
+    if submission is None:
+        yield None if save_labels is None else LabelFiles(save_labels, dataset, classes)
+        return
+    if not isinstance(dataset, Cityscapes):
+        raise ValueError(f"a submission is made of a ddrnet.data.Cityscapes, got {type(dataset)}")
+    target = Path(submission)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.labels")
+    try:
+        yield LabelFiles(save_labels or beside, dataset, classes)
+    finally:
+        if _rank() == 0:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_model(model: DDRNet) -> None:
+    if not isinstance(model, DDRNet):
+        raise TypeError(
+            f"expected a DDRNet, got {type(model)}: of a wrapped network pass the one inside "
+            "(model.module of DistributedDataParallel, accelerator.unwrap_model(model))"
+        )
+
+
+def _classes(model: DDRNet, dataset: LabelledImages) -> Sequence[ClassLabel]:
+    """Return the classes of the data set, if it names any, which the model must have too."""
+    if len(dataset) == 0:
+        raise ValueError("the data set has no image, so there is nothing to evaluate")
+    classes: Sequence[ClassLabel] = getattr(dataset, "classes", model.classes)
+    own, theirs = ([row.name for row in rows] for rows in (model.classes, classes))
+    if len(own) != len(theirs):
+        raise ValueError(
+            f"the model has {len(own)} classes ({', '.join(own)}), the data set has {len(theirs)} "
+            f"({', '.join(theirs)}): evaluate with weights that were trained for these classes"
+        )
+    if own != theirs and own != [f"class_{k}" for k in range(len(own))]:
+        _logger.warning(
+            "the model's classes (%s) are compared by number with the data set's (%s)",
+            ", ".join(own), ", ".join(theirs),
+        )  # fmt: skip
+    return classes
+
+
+def _rank() -> int:
+    return distributed.get_rank() if _in_group() else 0
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if _in_group() else 1
+
+
+def _in_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
