@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from process_group import run_in_group
 from torch import nn
 from torch.fx.experimental import _config as export_config
 from torch.nn import functional as F
@@ -314,16 +315,15 @@ def test_sync_batch_norm_over_one_process_is_no_way_out():
 
 
 def test_sync_batch_norm_over_two_processes_is_a_way_out(tmp_path):
-    torch.multiprocessing.spawn(_check_as_one_of_two, (str(tmp_path / "store"),), nprocs=2)
-
-
-def _check_as_one_of_two(rank, store):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
-    )
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(DDRNet(NANO))
-    model._check_images(torch.zeros(1, 3, 64, 64))
-    torch.distributed.destroy_process_group()
+    # The check alone: torch has no SyncBatchNorm for the CPU that could go on from there.
+    code = """
+        from ddrnet.network import DDRNet
+        from ddrnet.variants import VARIANTS
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(DDRNet(VARIANTS["ddrnet_23_nano"]))
+        model._check_images(torch.zeros(1, 3, 64, 64))
+        print("accepted")
+    """
+    assert run_in_group(code, tmp_path) == ["accepted\n", "accepted\n"]
 
 
 def test_parameter_groups_cover_every_parameter_once():
