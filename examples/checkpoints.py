@@ -1,0 +1,107 @@
+"""Checkpoints of a run: written beside and renamed, verified when read, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ddrnet
+
+KEPT = 2
+"""How many stay, so that there is one to fall back on."""
+
+_NAME = re.compile(r"checkpoint_(\d{9})-([0-9a-f]{16})\.pt")  # step, start of the SHA-256
+_log = logging.getLogger("train")
+
+
+def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write the state after `step` steps, and delete all but the newest checkpoints."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getbuffer()
+    path = folder / f"checkpoint_{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
+    partial = path.with_suffix(".partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in _of_run(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def exists(folder: Path) -> bool:
+    """Whether a run left checkpoints in its folder."""
+    return bool(_of_run(folder))
+
+
+def read(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a checkpoint and its contents; a damaged one is reported and the one before taken.
+
+    Args:
+        path: A checkpoint, or the folder of a run, whose newest one is meant.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ddrnet.CheckpointError: If all are damaged.
+    """
+    folder = path if path.is_dir() else path.parent
+    candidates = [own for own in _of_run(folder) if path.is_dir() or own.name <= path.name]
+    if not candidates or not path.exists():
+        raise FileNotFoundError(f"no checkpoint to resume from: {path}")
+    for candidate in candidates:
+        try:
+            return candidate, _verified(candidate)
+        except (ValueError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+            _log.warning("%s is damaged (%s); trying the one before", candidate, error)
+    raise ddrnet.CheckpointError(f"every checkpoint of {folder} is damaged: start anew")
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of all generators of this process."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Put all generators of this process into the states of `generator_states`."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, device)
+
+
+def _of_run(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, newest first."""
+    return sorted((p for p in folder.glob("*.pt") if _NAME.fullmatch(p.name)), reverse=True)
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    if hashlib.sha256(data).hexdigest()[:16] != match[2]:
+        raise ValueError(f"{len(data)} bytes that do not have the checksum in its name")
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

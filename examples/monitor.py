@@ -1,0 +1,132 @@
+"""What a run tells: a progress line, a log of JSON lines, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+import ddrnet
+
+
+class Monitor:
+    """Writes into a run's folder; in a process that is not the main one it stays silent.
+
+    Args:
+        folder: The run's folder.
+        step: Steps done so far: what an earlier process logged after them is removed.
+        active: Whether this is the main process.
+        header: First line of a new log: settings, versions, hardware.
+    """
+
+    def __init__(self, folder: Path, step: int, active: bool, header: dict[str, Any]) -> None:
+        self.active = active
+        self._started = self._marked = time.perf_counter()
+        self._first_step = self._marked_step = step
+        if not active:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = _opened(folder / "log.jsonl", step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._write(header)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.active:
+            self._log.close()
+            self._board.close()
+
+    def progress(
+        self, step: int, total: int, epoch: float, loss: float, lr: float, images_per_step: int
+    ) -> None:
+        """Report the mean loss since the last call; the only reader of the clock."""
+        now = time.perf_counter()
+        steps = step - self._marked_step
+        speed = steps * images_per_step / max(now - self._marked, 1e-9)
+        pace = (now - self._started) / max(step - self._first_step, 1)
+        eta = timedelta(seconds=round((total - step) * pace))
+        self._marked, self._marked_step = now, step
+        if not self.active:
+            return
+        row = {"epoch": round(epoch, 4), "loss": loss, "lr": lr, "images_per_second": speed}
+        self._write({"step": step, **row, "memory_gib": memory_gib()})
+        for name in ("loss", "lr", "images_per_second"):
+            self._board.add_scalar(f"train/{name}", row[name], step)
+        self._show(
+            f"step {step}/{total}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.2e}  "
+            f"{speed:.1f} images/s  {memory_gib():.1f} GiB  ETA {eta}"
+        )
+
+    def scores(
+        self, step: int, scores: ddrnet.SegmentationScores, names: Sequence[str], best: float
+    ) -> None:
+        """Report a validation."""
+        if not self.active:
+            return
+        iou = dict(zip(names, scores.iou.tolist(), strict=True))
+        shown = {name: value for name, value in iou.items() if value == value}  # NaN is not JSON
+        self._write({"step": step, "mean_iou": scores.mean_iou, "best": best, "iou": shown})
+        self._board.add_scalar("val/mean_iou", scores.mean_iou, step)
+        for name, value in shown.items():
+            self._board.add_scalar(f"val_iou/{name}", value, step)
+        self._show(f"step {step}  val mean IoU {scores.mean_iou:.4f}  best {best:.4f}", end="\n")
+        self._marked = time.perf_counter()
+
+    def overlay(
+        self,
+        step: int,
+        index: int,
+        image: Tensor,
+        labels: Sequence[Tensor],
+        classes: Sequence[ddrnet.ClassLabel],
+    ) -> None:
+        """Show label maps over an image, (3, H, W) uint8, beside each other."""
+        pictures = [ddrnet.visualize.overlay(image, each, classes) for each in labels]
+        for picture in pictures:
+            picture.thumbnail((768, 768), Image.Resampling.BILINEAR)
+        row = np.concatenate([np.asarray(picture) for picture in pictures], axis=1)
+        self._board.add_image(f"val/{index}: predicted, true", row, step, dataformats="HWC")
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._log.write(json.dumps(row) + "\n")
+        self._log.flush()
+
+    def _show(self, text: str, end: str = "") -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end=end, file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def memory_gib() -> float:
+    """Return the most memory of a GPU that this process held, or its present main memory."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+def _opened(path: Path, step: int) -> TextIO:
+    """Open a log to append to, without what lies after `step` or was cut off."""
+    lines = path.read_text().splitlines() if step and path.exists() else []
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+    partial.replace(path)
+    return path.open("a")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line).get("step", 0))
+    except json.JSONDecodeError:
+        return float("inf")
