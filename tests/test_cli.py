@@ -7,17 +7,7 @@ import pytest
 import ddrnet
 from ddrnet.cli import main
 
-COMMANDS = ["list", "predict", "data", "convert", "publish"]
-
-
-@pytest.fixture(autouse=True)
-def quiet_logger():
-    """Take back what a command did to the library's logger."""
-    logger = logging.getLogger("ddrnet")
-    level, handlers = logger.level, list(logger.handlers)
-    yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
+COMMANDS = ["list", "predict", "evaluate", "data", "convert", "publish"]
 
 
 def exit_code(*arguments):
@@ -64,3 +54,10 @@ def test_the_package_runs_as_a_module():
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 1
     assert finished.stderr == "ddrnet: error: there is no file or folder absent.png\n"
+
+
+def test_a_command_leaves_logging_as_it_was():
+    logger = logging.getLogger("ddrnet")
+    before = logger.level, list(logger.handlers)
+    assert main(["list"]) == 0
+    assert (logger.level, logger.handlers) == before

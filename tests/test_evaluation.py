@@ -131,10 +131,10 @@ def test_scales_and_flip_average_probabilities(model, samples):
 
 
 def test_mixed_precision_agrees_nearly(model, samples):
-    expected = ddrnet.evaluate(model, samples).confusion
+    expected = ddrnet.evaluate(model, samples[:2]).confusion
     for got in (
-        ddrnet.evaluate(model, samples, amp_dtype=torch.bfloat16).confusion,
-        ddrnet.evaluate(copy.deepcopy(model).bfloat16(), samples).confusion,
+        ddrnet.evaluate(model, samples[:2], amp_dtype=torch.bfloat16).confusion,
+        ddrnet.evaluate(copy.deepcopy(model).bfloat16(), samples[:2]).confusion,
     ):
         assert (got - expected).abs().sum() < 0.1 * expected.sum()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ddrnet import __version__
-from ddrnet.cli import convert, data, predict, publish
+from ddrnet.cli import convert, data, evaluate, predict, publish
 from ddrnet.cli import list as list_
 from ddrnet.errors import DDRNetError
 
@@ -27,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Wrong usage exits with 2.
     """
     args = _parser().parse_args(argv)
-    _log_to_stderr(logging.DEBUG if args.debug else logging.INFO)
     try:
-        return int(args.run(args))
+        with _logging_to_stderr(logging.DEBUG if args.debug else logging.INFO):
+            return int(args.run(args))
     except (DDRNetError, ValueError, OSError) as error:
         if args.debug:
             raise
@@ -47,18 +48,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ddrnet {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (list_, predict, data, convert, publish):
+    for command in (list_, predict, evaluate, data, convert, publish):
         command.add_parser(subparsers)
     return parser
 
 
-def _log_to_stderr(level: int) -> None:
-    logger = logging.getLogger("ddrnet")
+@contextmanager
+def _logging_to_stderr(level: int) -> Iterator[None]:
+    """Show the library's messages from `level` on while a command runs, then no more."""
+    logger, handler = logging.getLogger("ddrnet"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
     logger.setLevel(level)
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,0 +1,215 @@
+"""`ddrnet evaluate`: the scores of a model on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddrnet.cli.models import add_model_arguments, trained_model
+from ddrnet.cli.table import aligned
+from ddrnet.errors import DatasetError
+from ddrnet.labels import ClassLabel
+
+if TYPE_CHECKING:
+    import torch
+
+    from ddrnet.data import FileDataset
+    from ddrnet.network import DDRNet
+    from ddrnet.outputs import SegmentationScores
+
+_LAYOUTS = {
+    "cityscapes": ("leftImg8bit",),
+    "camvid": ("701_StillsRaw_full", "train.txt", "val.txt", "test.txt"),
+    "folder": ("images",),
+}
+"""What tells the data sets apart: one of these lies in their folder."""
+
+_DTYPES = ("bfloat16", "float16")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score a model on a data set",
+        description="Score a model on whole images at full resolution: mean IoU and the IoU of "
+        "every class, from one confusion matrix over all images. On several GPUs or processes: "
+        "torchrun --nproc-per-node N -m ddrnet evaluate ...",
+    )
+    add_model_arguments(parser)
+    _add_data_arguments(parser)
+    _add_view_arguments(parser)
+    _add_output_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-path",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="a folder of Cityscapes or CamVid, or one that holds images/ and labels/: files of "
+        "the same names, labels as numbers or colours of the model's classes",
+    )
+    parser.add_argument(
+        "--dataset", choices=tuple(_LAYOUTS), help="what ROOT is (default: as its folders tell)"
+    )
+    parser.add_argument(
+        "--split",
+        help="such as val, train or test (default: val; of a folder, all of images/ and labels/, "
+        "else images/SPLIT and labels/SPLIT)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="that read (default: %(default)s)"
+    )
+
+
+def _add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="FACTOR",
+        help="sizes to see each image at; probabilities are averaged (default: 1)",
+    )
+    parser.add_argument("--flip", action="store_true", help="see each also mirrored")
+    parser.add_argument(
+        "--device", help="such as cpu, cuda:1 or mps (default: the accelerator, else the CPU)"
+    )
+    parser.add_argument("--amp", choices=_DTYPES, help="mixed precision (default: none)")
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--save-labels",
+        type=Path,
+        metavar="DIR",
+        help="write every prediction as a label file of the data set's values and names",
+    )
+    parser.add_argument(
+        "--submission",
+        type=Path,
+        metavar="ZIP",
+        help="write the predictions for the Cityscapes benchmark server",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with the confusion matrix")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the scores; of several processes the first one prints."""
+    from ddrnet.cli.processes import joined
+
+    kind = args.dataset or _layout_of(args.data_path)
+    with joined(args.device) as (device, first):
+        model = trained_model(args.model, args.checkpoint)
+        dataset = _open(kind, args.data_path, args.split, model)
+        scores = _evaluate(args, model, dataset, device)
+        if first:
+            _print(args, scores, dataset)
+    return 0
+
+
+def _evaluate(
+    args: argparse.Namespace, model: DDRNet, dataset: FileDataset, device: torch.device
+) -> SegmentationScores:
+    import torch
+
+    from ddrnet.evaluation import evaluate
+
+    return evaluate(
+        model,
+        dataset,
+        scales=args.scales,
+        flip=args.flip,
+        num_workers=args.workers,
+        device=device,
+        amp_dtype=args.amp and getattr(torch, args.amp),
+        save_labels=args.save_labels,
+        submission=args.submission,
+    )
+
+
+def _layout_of(root: Path) -> str:
+    for kind, names in _LAYOUTS.items():
+        if any((root / name).exists() for name in names):
+            return kind
+    expected = "; ".join(f"{kind}: {' or '.join(names)}" for kind, names in _LAYOUTS.items())
+    what = "holds none of the data sets known" if root.is_dir() else "is no folder"
+    raise DatasetError(f"{root} {what}; expected in it, for {expected}")
+
+
+def _open(kind: str, root: Path, split: str | None, model: DDRNet) -> FileDataset:
+    from ddrnet.data import CamVid, Cityscapes, SegmentationFolder
+
+    if kind == "cityscapes":
+        return Cityscapes(root, split or "val")  # type: ignore[arg-type]  # it checks the name
+    if kind == "camvid":
+        return CamVid(root, split or "val")  # type: ignore[arg-type]  # it checks the name
+    numbered = [replace(row, id=-1) for row in model.classes]  # files hold what predict writes
+    images, labels = (root / folder / (split or "") for folder in ("images", "labels"))
+    return SegmentationFolder(images, labels, numbered)
+
+
+def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset) -> None:
+    if args.json:
+        print(json.dumps(_fields(args, scores, dataset), indent=2, allow_nan=False))
+        return
+    if math.isnan(scores.mean_iou):
+        print(f"{len(dataset)} images without labels: nothing to score")
+        return
+    print(scores_table(scores, dataset.classes))
+    print(_summary(scores, len(dataset)))
+
+
+def _fields(
+    args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset
+) -> dict[str, Any]:
+    """Return the scores as plain values: fractions, null where nothing decides one."""
+    names = [row.name for row in dataset.classes]
+    return {
+        "data_path": str(args.data_path),
+        "images": len(dataset),
+        "scales": args.scales,
+        "flip": args.flip,
+        "mean_iou": _number(scores.mean_iou),
+        "pixel_accuracy": _number(scores.pixel_accuracy),
+        "frequency_weighted_iou": _number(scores.frequency_weighted_iou),
+        "iou": dict(zip(names, map(_number, scores.iou.tolist()), strict=True)),
+        "category_iou": {name: _number(iou) for name, iou in scores.category_iou.items()},
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def scores_table(scores: SegmentationScores, classes: tuple[ClassLabel, ...]) -> str:
+    """Return the IoU of every class, and its share of the pixels, as text."""
+    present = (scores.confusion.sum(1) + scores.outside).double()
+    shares = (present / present.sum()).tolist()
+    rows = [
+        (row.name, _percent(iou), _percent(share))
+        for row, iou, share in zip(classes, scores.iou.tolist(), shares, strict=True)
+    ]
+    return aligned(("class", "IoU", "pixels"), rows, right=("IoU", "pixels"))
+
+
+def _summary(scores: SegmentationScores, images: int) -> str:
+    categories = [iou for iou in scores.category_iou.values() if not math.isnan(iou)]
+    parts = [
+        f"mean IoU {_percent(scores.mean_iou)}",
+        *([f"of categories {_percent(sum(categories) / len(categories))}"] if categories else []),
+        f"pixel accuracy {_percent(scores.pixel_accuracy)}",
+    ]
+    return f"{', '.join(parts)}; {images} images"
+
+
+def _percent(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{fraction:.2%}"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,54 @@
+"""The processes that `torchrun` starts: joined before the work, left after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def joined(device: str | None) -> Iterator[tuple[torch.device, bool]]:
+    """Join the other processes, if there are any, as long as the block runs.
+
+    Args:
+        device: The name of a device; by default the accelerator if there is one, else the CPU.
+            Of several processes on `cuda`, each takes the GPU of its local rank.
+
+    Yields:
+        The device of this process, and whether it is the first one, which speaks for all.
+
+    Raises:
+        ValueError: If the device cannot be used.
+    """
+    from torch import cuda, distributed
+
+    from ddrnet.predictor.pipeline import pick_device
+
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield pick_device(device), True
+        return
+    own = pick_device(_of_this_process(device))
+    if own.type == "cuda":
+        cuda.set_device(own)
+    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    first = distributed.get_rank() == 0
+    if not first:
+        logging.getLogger("ddrnet").setLevel(logging.ERROR)
+    try:
+        yield own, first
+    finally:
+        distributed.destroy_process_group()
+
+
+def _of_this_process(device: str | None) -> str | None:
+    from torch import cuda
+
+    if device == "cuda" or (device is None and cuda.is_available()):
+        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return device
