@@ -142,11 +142,13 @@ class OhemCrossEntropyLoss(_PixelLoss):
             min_kept = round(self.min_kept_fraction * probability.numel())
         if probability.is_cpu and (valid & (probability < self.threshold)).sum() > min_kept:
             return probability.new_tensor(self.threshold)
-        rank = min(min_kept + 1, probability.numel())
-        ranked = torch.where(valid, probability, torch.inf).flatten()
-        smallest = ranked.kthvalue(rank).values
-        largest = torch.where(valid, probability, 0).amax()
-        return torch.minimum(smallest, largest).clamp(min=self.threshold)
+        bound = torch.where(valid, probability, 0).amax()
+        if min_kept < probability.numel():
+            ranked = torch.where(valid, probability, torch.inf).flatten()
+            # Not kthvalue, which has no deterministic way on CUDA.
+            smallest = ranked.topk(min_kept + 1, largest=False, sorted=False).values
+            bound = torch.minimum(bound, smallest.amax())
+        return bound.clamp(min=self.threshold)
 
 
 class AuxiliaryLoss(nn.Module):

@@ -67,7 +67,7 @@ class Strips:
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of rows and their logits (rows, K, width), from top to bottom."""
-        wide = upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
+        wide = self._widened(self._logits)
         step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
         for start in range(0, self._height, step):
             rows = slice(start, min(start + step, self._height))
@@ -76,13 +76,16 @@ class Strips:
 
     def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
         """Return the gradient (K, h, w) that follows from the gradient of every strip."""
-        classes, length, width = self._logits.shape
-        wide = self._logits.new_zeros(length, classes, self._width)
+        with torch.enable_grad():
+            logits = torch.empty_like(self._logits, requires_grad=True)
+            wide = self._widened(logits)
+        wide_gradient = torch.zeros_like(wide)
         for rows, gradient in strips:
             lower = gradient * self._weight[rows]
-            wide.index_add_(0, self._lower[rows], lower)
-            wide.index_add_(0, self._upper[rows], gradient.sub_(lower))
-        narrow: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
-            wide.unsqueeze(2), [1, self._width], [length, classes, 1, width], False, None, None
-        )
-        return narrow.squeeze(2).transpose(0, 1)
+            wide_gradient.index_add_(0, self._lower[rows], lower)
+            wide_gradient.index_add_(0, self._upper[rows], gradient.sub_(lower))
+        return torch.autograd.grad(wide, logits, wide_gradient)[0]
+
+    def _widened(self, logits: Tensor) -> Tensor:
+        """Interpolate (K, h, w) horizontally, rows first: (h, K, width)."""
+        return upsample(logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
