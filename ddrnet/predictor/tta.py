@@ -69,6 +69,9 @@ def _leaders(views: Sequence[Tensor], size: Size) -> Tensor:
     """Return the class that leads on average, (H, W), of one image's logits (K, h, w) by view."""
     labels = torch.empty(size, dtype=torch.int64, device=views[0].device)
     for strips in zip(*(Strips(view.float(), size) for view in views), strict=True):
-        total = torch.stack([logits.softmax(1) for _, logits in strips]).sum(0)
-        labels[strips[0][0]] = total.argmax(1)
+        rows, logits = strips[0]
+        total = logits.softmax(1)
+        for _, others in strips[1:]:
+            total += others.softmax(1)
+        labels[rows] = total.max(1).indices
     return labels
