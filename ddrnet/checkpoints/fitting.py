@@ -47,8 +47,8 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
         target: The model's `state_dict()`.
 
     Raises:
-        CheckpointError: If it is of another size, or anything else is missing, left over or of
-            another shape; all of it is named.
+        CheckpointError: If it is of another size, or anything else is missing, left over, of
+            another shape or of no floating-point type; all of it is named.
     """
     held, built = describe(state), describe(target)
     _check_size(held.config, built.config)
@@ -144,14 +144,21 @@ def _report(
 
 
 def _check_keys(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    shared = [key for key in target if key in state]
     complaints = {
         "missing": [key for key in target if key not in state],
         "left over": [f"{key} {_shape(state[key])}" for key in state if key not in target],
         "of another shape": [
             f"{key} is {_shape(state[key])}, expected {_shape(target[key])}"
-            for key in target
-            if key in state and state[key].shape != target[key].shape
+            for key in shared
+            if state[key].shape != target[key].shape
         ],
+        "of another type": [
+            f"{key} is {state[key].dtype}, expected {target[key].dtype}"
+            for key in shared
+            if target[key].is_floating_point() and not state[key].is_floating_point()
+        ],
+        "without values": [key for key in shared if state[key].is_meta and not target[key].is_meta],
     }
     if any(complaints.values()):
         parts = [

@@ -175,6 +175,28 @@ def test_every_misfit_is_named():
     assert "head.conv2.weight is 5 x 16 x 1 x 1, expected 19 x 32 x 1 x 1" in message
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64], ids=str)
+def test_weights_that_are_no_floating_point_numbers_are_named(dtype):
+    file, target = states()
+    weight = file["trunk.0.0.conv1.weight"]
+    file["trunk.0.0.conv1.weight"] = weight.to(dtype)
+    with pytest.raises(CheckpointError, match=rf"1 of another type \(trunk.*{dtype}, expected"):
+        fit_state_dict(file, target)
+
+
+def test_a_counter_may_have_been_halved_with_the_weights():
+    file, target = states()
+    halved = {key: tensor.half() for key, tensor in file.items()}
+    assert fit_state_dict(halved, target).state == halved
+
+
+def test_tensors_without_values_are_named():
+    file, target = states()
+    file["stem.0.bias"] = file["stem.0.bias"].to("meta")
+    with pytest.raises(CheckpointError, match=r"1 without values \(stem\.0\.bias\)"):
+        fit_state_dict(file, target)
+
+
 @pytest.mark.parametrize(
     "lost",
     [
