@@ -238,9 +238,8 @@ def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
     if scores.mean_iou > progress.best:
         progress.best = scores.mean_iou
         export(run, "best")
-    monitor.scores(
-        progress.step, scores, [label.name for label in run.network.classes], progress.best
-    )
+    names = [label.name for label in run.network.classes]
+    monitor.scores(progress.step, scores, names, progress.best)
 
 
 def gather_evaluated(run: Run) -> None:
