@@ -16,6 +16,8 @@ WRAPPERS = (
     "ema_net",
     "state_dict_ema",
     "model_ema",
+    "ema_model",
+    "ema",
     "net",
     "state_dict",
     "model_state_dict",
@@ -30,8 +32,11 @@ mmengine's `ema_state_dict` is not among them: beside it, `state_dict` is the av
 """
 
 _DEPTH = 4  # dictionaries in dictionaries; a pickle may hold one that contains itself
-_PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model|net|network)\.)+")
-_NOT_THE_NETWORK = re.compile(r"(?:loss|criterion)\.|n_averaged$")
+_PREFIXES = re.compile(r"^(?:(?:module|model|net|network)\.)+")
+_INSERTED = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch puts before the names of any compiled, sharded or recomputed part of a network."""
+
+_NOT_THE_NETWORK = re.compile(r"\w*(?:loss|criterion)\w*\.|n_averaged$", re.IGNORECASE)
 
 
 def unwrap(content: object) -> dict[str, Tensor]:
@@ -48,7 +53,7 @@ def unwrap(content: object) -> dict[str, Tensor]:
     for key, value in network.items() if network else ():
         if not isinstance(key, str) or not _is_dense(value):
             continue
-        name = _PREFIXES.sub("", key)
+        name = _PREFIXES.sub("", _INSERTED.sub("", key))
         if _NOT_THE_NETWORK.match(name):
             continue
         if name in state:

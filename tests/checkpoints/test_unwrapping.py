@@ -25,6 +25,8 @@ def test_unwraps_training_dictionaries(wrapper):
         ({"net": {"a": TWO}, "ema_net": {"a": ONE}}, "super-gradients' average"),
         ({"state_dict": {"a": TWO}, "state_dict_ema": {"a": ONE}}, "timm's average"),
         ({"model": {"a": TWO}, "model_ema": {"n_averaged": TWO, "module.a": ONE}}, "torchvision's"),
+        ({"model": {"a": TWO}, "ema": {"module": {"a": ONE}, "updates": 9}}, "a nested average"),
+        ({"model": {"a": ONE}, "ema": {"decay": 0.99, "shadow": {"b": TWO}}}, "of other names"),
         ({"state_dict": {"a": ONE}, "ema_state_dict": {"a": TWO}}, "mmengine swaps them"),
         ({"net": {"a": ONE}, "ema_net": None}, "an empty wrapper"),
         ({"model": {}, "state_dict": {"a": ONE}}, "another empty one"),
@@ -48,7 +50,36 @@ def test_strips_prefixes(prefix):
 
 
 @pytest.mark.parametrize(
-    "key", ["loss.criterion.weight", "module.loss.weight", "criterion.class_weights", "n_averaged"]
+    "key",
+    [
+        "stem._orig_mod.0.weight",
+        "_orig_mod.stem._checkpoint_wrapped_module.0.weight",
+        "_fsdp_wrapped_module.model.stem._fsdp_wrapped_module.0.weight",
+    ],
+)
+def test_strips_what_torch_inserts_anywhere(key):
+    assert unwrap({key: ONE}) == {"stem.0.weight": ONE}
+
+
+def test_knows_the_names_that_torch_inserts():
+    from torch.distributed.algorithms._checkpoint import checkpoint_wrapper
+
+    part = nn.Sequential(nn.Linear(1, 1), torch.compile(nn.Linear(1, 1), backend="eager"))
+    part[0] = checkpoint_wrapper.CheckpointWrapper(part[0])
+    assert list(unwrap(part.state_dict())) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "loss.criterion.weight",
+        "module.loss.weight",
+        "criterion.class_weights",
+        "loss_fn.weight",
+        "aux_criterion.weight",
+        "model.diceLoss.weight",
+        "n_averaged",
+    ],
 )
 def test_drops_the_loss(key):
     assert unwrap({"model.a": ONE, key: TWO}) == {"a": ONE}
