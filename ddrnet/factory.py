@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import PurePath
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from ddrnet.network import DDRNet
 from ddrnet.pretrained import fetch_state_dict, is_folder_name, read_folder
 from ddrnet.variants import DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
+
+_CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def create_model(
     Raises:
         UnknownModelError: If there is no such model or tag; the message names the nearest.
         ValueError: If arguments contradict each other.
+        TypeError: If an argument is of another type, such as a tag as `pretrained`.
         CheckpointError: If a checkpoint cannot be read or does not fit.
         WeightsUnavailableError: If weights cannot be had or fail verification.
         HubError: If a repository or folder holds no model of this library.
@@ -100,6 +104,7 @@ def create_model(
         classes=None if class_names is None else class_labels(class_names),
         preprocessing=preprocessing,
     )
+    _check_types(name, pretrained, given)
     origin = _find_origin(name, pretrained, cache_dir)
     if checkpoint_path is not None:
         origin = _with_checkpoint(origin, checkpoint_path)
@@ -126,14 +131,44 @@ def load_checkpoint(model: DDRNet, path: str | PathLike[str]) -> None:
         FileNotFoundError: If there is no such file.
         CheckpointError: If it cannot be read, or does not fit: every missing, left-over or
             mis-shaped key is named.
+        TypeError: If `model` is not a `DDRNet`.
     """
+    if not isinstance(model, DDRNet):
+        raise TypeError(
+            f"expected a DDRNet, got {type(model).__name__}; unwrap it first (model.module of "
+            "DistributedDataParallel, the model that torch.compile was given)"
+        )
     _fill(model, to_ddrnet(read_state_dict(path)))
     model.pretrained = None
+
+
+def _check_types(name: object, pretrained: object, given: _Options) -> None:
+    """Raise where Python would take an argument for something else, or fail far from here."""
+    if not isinstance(name, str):
+        raise TypeError(f"a model is named by a string such as 'ddrnet_23', got {name!r}")
+    if isinstance(pretrained, str):
+        raise TypeError(
+            f"pretrained is True or False, got {pretrained!r}: a tag belongs to the name, as in "
+            f"create_model('{name}.{pretrained}', True)"
+        )
+    flags = {"pretrained": pretrained, "aux_head": given.aux_head, "upsample": given.upsample}
+    for argument, value in flags.items():
+        if not isinstance(value, int | None):
+            raise TypeError(f"{argument} is True or False, got {value!r}")
+    if not isinstance(given.preprocessing, Preprocessing | None):
+        raise TypeError(
+            f"preprocessing is a ddrnet.Preprocessing(mean, std), got {given.preprocessing!r}"
+        )
 
 
 def _find_origin(name: str, pretrained: bool, cache_dir: str | PathLike[str] | None) -> _Origin:
     if is_folder_name(name):
         return _from_folder(name, pretrained, cache_dir)
+    if PurePath(name).suffix in _CHECKPOINT_SUFFIXES:
+        raise UnknownModelError(
+            f"{name!r} is no model name but a file: pass it as checkpoint_path (--checkpoint on "
+            "the command line)"
+        )
     if "/" in name:
         raise UnknownModelError(
             f"{name!r} is no model name; write 'hf-hub:{name}' for a repository of the Hub or "

@@ -117,6 +117,28 @@ def test_a_misspelt_name_names_the_nearest():
         ddrnet.create_model("ddrnet-23-slim")
 
 
+@pytest.mark.parametrize("name", ["slim.pth", "./slim.safetensors", "/weights/ddrnet_23_slim.ckpt"])
+def test_a_file_is_no_model_name(name):
+    with pytest.raises(UnknownModelError, match="pass it as checkpoint_path"):
+        ddrnet.create_model(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pretrained": "in1k"}, r"a tag belongs to the name, .*'ddrnet_23_nano\.in1k', True"),
+        ({"pretrained": 0.5}, "pretrained is True or False, got 0.5"),
+        ({"aux_head": "no"}, "aux_head is True or False, got 'no'"),
+        ({"upsample": "no"}, "upsample is True or False, got 'no'"),
+        ({"preprocessing": ((0.5,), (0.5,))}, r"ddrnet\.Preprocessing\(mean, std\), got \(\("),
+        ({"name": None}, "named by a string such as 'ddrnet_23', got None"),
+    ],
+)
+def test_arguments_of_another_type_raise(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        ddrnet.create_model(**{"name": "ddrnet_23_nano", **arguments})
+
+
 def test_two_sources_of_weights_raise(official):
     with pytest.raises(ValueError, match="two sources"):
         ddrnet.create_model(SLIM, pretrained=True, checkpoint_path=official)
@@ -249,3 +271,17 @@ def test_load_checkpoint_fills_the_model(official, image):
     ddrnet.load_checkpoint(model, official)
     with torch.no_grad():
         assert torch.equal(model(image), expected(image))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: torch.nn.Linear(1, 1),
+    ],
+)
+def test_load_checkpoint_wants_the_model_itself(wrap, official):
+    model = wrap(ddrnet.create_model("ddrnet_23_nano"))
+    with pytest.raises(TypeError, match=r"expected a DDRNet, got .*unwrap it first"):
+        ddrnet.load_checkpoint(model, official)
