@@ -58,7 +58,7 @@ class Strips:
     """
 
     def __init__(self, logits: Tensor, size: Size) -> None:
-        self._logits = logits
+        self._logits = logits.contiguous()  # rows of channels_last maps are slow to gather
         self._height, self._width = size
         position = source_positions(logits.shape[1], self._height, logits).clamp_(min=0)
         self._upper = position.long()
@@ -79,13 +79,28 @@ class Strips:
         with torch.enable_grad():
             logits = torch.empty_like(self._logits, requires_grad=True)
             wide = self._widened(logits)
-        wide_gradient = torch.zeros_like(wide)
+        wide_gradient = wide.new_zeros(wide.shape)
+        interpolation = upsample(_identity(wide), (self._height, len(wide)))[0, 0]
         for rows, gradient in strips:
-            lower = gradient * self._weight[rows]
-            wide_gradient.index_add_(0, self._lower[rows], lower)
-            wide_gradient.index_add_(0, self._upper[rows], gradient.sub_(lower))
+            source = self._source_rows(rows)
+            part = wide_gradient[source].flatten(1)  # a view: the gradient is added in place
+            part.addmm_(interpolation[rows, source].T, gradient.flatten(1))
         return torch.autograd.grad(wide, logits, wide_gradient)[0]
+
+    def _source_rows(self, rows: slice) -> slice:
+        """Return the rows of the logits that `rows` of the full size depend on.
+
+        All of them except on a CPU: other devices would have to wait for the answer.
+        """
+        if not self._upper.is_cpu:
+            return slice(None)
+        return slice(int(self._upper[rows][0]), int(self._lower[rows][-1]) + 1)
 
     def _widened(self, logits: Tensor) -> Tensor:
         """Interpolate (K, h, w) horizontally, rows first: (h, K, width)."""
         return upsample(logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
+
+
+def _identity(like: Tensor) -> Tensor:
+    """Return the identity matrix for the rows of `like`, as one image with one channel."""
+    return torch.eye(len(like), dtype=like.dtype, device=like.device)[None, None]
