@@ -45,10 +45,10 @@ class District(NamedTuple):
 
 
 DISTRICTS = (
-    District(28, 1, (2.0, 4.5), 0.1, (12, 0, 1, 1, 1, 1), (3, 7), 0.35, 0.6, 7, 0.95),
-    District(20, 2, (3.0, 6.0), 0.5, (8, 0, 3, 1, 1, 1), (4, 12), 0.85, 0.4, 6, 0.8),
-    District(22, 1, (1.5, 2.5), 0.4, (1, 8, 2, 3, 3, 1), (1, 4), 0.5, 0.35, 3, 0.1),
-    District(17, 2, (1.5, 3.0), 0.7, (1, 2, 6, 3, 4, 2), (2, 5), 0.5, 0.0, 2, 0.1),
+    District(28, 1, (2.0, 4.5), 0.1, (10, 0, 1, 2, 2, 1), (3, 7), 0.35, 0.6, 7, 0.95),
+    District(20, 2, (3.0, 6.0), 0.5, (7, 0, 3, 2, 2, 1), (4, 12), 0.85, 0.4, 6, 0.8),
+    District(22, 1, (1.5, 2.5), 0.4, (1, 7, 2, 4, 4, 1), (1, 4), 0.5, 0.35, 3, 0.1),
+    District(17, 2, (1.5, 3.0), 0.7, (1, 2, 5, 4, 5, 2), (2, 5), 0.5, 0.0, 2, 0.1),
     District(13, 1, (1.5, 3.0), 0.3, (2, 1, 1, 4, 5, 5), (2, 4), 0.2, 0.5, 2, 0.5),
 )
 """Old town, boulevard, suburb, arterial road, industrial estate."""
@@ -134,9 +134,9 @@ class Site:
         [self.district] = rng.choices(DISTRICTS, [district.weight for district in DISTRICTS])
         self.course = Course(rng.gauss(0, 1 / 900) if self.happens(0.7) else 0.0)
         self.section = self._draw_section()
-        near = rng.uniform(14, 60)
-        self.crossing = (near, near + rng.uniform(6, 11)) if self.happens(0.5) else None
-        self.end = rng.uniform(70, 150)
+        near = rng.uniform(10, 45)
+        self.crossing = (near, near + rng.uniform(6, 11)) if self.happens(0.65) else None
+        self.end = rng.uniform(55, 110)
         lane = rng.randrange(self.section.lanes)
         self.camera = self.section.middle(1, lane) + rng.uniform(-0.4, 0.4)
         self.things: list[Thing] = []
@@ -170,7 +170,7 @@ class Site:
 
     def _draw_section(self) -> Section:
         rng = self.rng
-        tracks = 3.1 if self.happens(0.34) else 0.0
+        tracks = 3.1 if self.happens(0.45) else 0.0
         lanes = rng.randint(1, self.district.lanes)
         return Section(rng.uniform(2.9, 3.6), lanes, tracks, self._draw_side(), self._draw_side())
 

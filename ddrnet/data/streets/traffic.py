@@ -24,8 +24,8 @@ DIRECTION = {-1: pi, 1: 0.0}
 def fill_traffic(site: Site) -> None:
     """Place vehicles from the middle outwards, then people."""
     for side in SIDES:
-        if site.section.tracks and site.happens(0.55):
-            middle, forward = side * site.section.tracks / 2, site.rng.uniform(24, 80)
+        if site.section.tracks and site.happens(0.6):
+            middle, forward = side * site.section.tracks / 2, site.rng.uniform(18, 50)
             _place(site, site.rng.choice(TRAINS), middle, forward, DIRECTION[side])
     for side in SIDES:
         for lane in range(site.section.lanes):
@@ -35,6 +35,7 @@ def fill_traffic(site: Site) -> None:
     if site.crossing is not None:
         _cross(site, *site.crossing)
     for side in SIDES:
+        _ride_along(site, side)
         _park_cycles(site, side)
         _fill_sidewalk(site, side)
 
@@ -49,12 +50,19 @@ def _place(site: Site, kind: str, right: float, forward: float, turned: float) -
     site.place(ridden)
 
 
+def _ride_along(site: Site, side: int) -> None:
+    """Let cycles ride at the edge of the outermost lane."""
+    for forward in site.spaced((5, 30), 4, 40):
+        right = side * (site.section.driving - site.rng.uniform(0.3, 0.9))
+        _place(site, site.rng.choice(CYCLES), right, forward, DIRECTION[side])
+
+
 def _fill_lane(site: Site, side: int, middle: float) -> None:
     rng = site.rng
     own = abs(middle - site.camera) < 1.5
     at = rng.uniform(7, 24) if own else rng.uniform(3, 22)
-    while at < 110:
-        [kinds] = rng.choices((CARS, TRUCKS, BUSES, CYCLES), (60, 13, 11, 16))
+    while at < 90:
+        [kinds] = rng.choices((CARS, TRUCKS, BUSES, CYCLES), (50, 15, 15, 20))
         kind, right = rng.choice(kinds), middle + rng.gauss(0, 0.2)
         length = MODELS[kind].length if kind in MODELS else 2.0
         if kind in CYCLES:
@@ -89,7 +97,7 @@ def _cross(site: Site, near: float, far: float) -> None:
 
 def _park_cycles(site: Site, side: int) -> None:
     rng, inner, outer = site.rng, site.section.walk(side), site.section.border(side)
-    for forward in site.spaced((10, 45), 4, 60):
+    for forward in site.spaced((6, 25), 4, 45):
         kind, turned = rng.choice(CYCLES), rng.choice((0.0, pi / 2, pi / 3, pi))
         right = side * rng.uniform(inner + 0.6, max(outer - 0.4, inner + 0.7))
         for step in range(rng.randint(1, 4)):
@@ -103,7 +111,7 @@ def _fill_sidewalk(site: Site, side: int) -> None:
     for _ in range(rng.randint(0, 2 * site.district.people)):
         right, forward = (
             side * rng.uniform(inner + 0.3, outer - 0.2),
-            3.5 + 60 * rng.random() ** 1.6,
+            3.5 + 45 * rng.random() ** 1.6,
         )
         for step in range(rng.choice((1, 1, 1, 2, 3))):
             site.place(person(rng, site.course, right + 0.55 * step, forward + 0.3 * step))
