@@ -51,19 +51,22 @@ def upsampled_cross_entropy(
 
 
 class _UpsampledCrossEntropy(torch.autograd.Function):
-    """Saves one number per pixel for the way back, the logarithm of the sum of exponentials."""
+    """Saves one number per pixel for the way back: log2 of the sum of all classes' exponentials."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
         losses = logits.new_empty(target.shape)
-        log_sums = torch.empty_like(losses)
+        log2_sums = torch.empty_like(losses)
         for n, image in enumerate(logits):
-            for rows, strip in Strips(image, target.shape[1:]):
+            for rows, strip in Strips(image * LOG2_E, target.shape[1:]):
                 index, ignored = _class_index(target[n, rows], len(image), ignore_index)
-                loss = -strip.log_softmax(1).gather(1, index)
-                log_sums[n, rows] = (loss + strip.gather(1, index)).squeeze(1)
+                peak = strip.amax(1, keepdim=True)
+                label = strip.sub_(peak).gather(1, index)
+                log2_sum = strip.exp2_().sum(1, keepdim=True).log2_()
+                loss = label.neg_().add_(log2_sum).mul_(1 / LOG2_E)
                 losses[n, rows] = loss.masked_fill_(ignored, 0).squeeze(1)
-        ctx.save_for_backward(logits, target, log_sums)
+                log2_sums[n, rows] = log2_sum.add_(peak).squeeze(1)
+        ctx.save_for_backward(logits, target, log2_sums)
         ctx.ignore_index = ignore_index
         return losses
 
@@ -74,11 +77,11 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
                 "upsampled_cross_entropy has no second derivative (create_graph=True): interpolate "
                 "the logits and call F.cross_entropy where one is needed"
             )
-        logits, target, log_sums = ctx.saved_tensors
+        logits, target, log2_sums = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for n, image in enumerate(logits):
             strips = Strips(image * LOG2_E, target.shape[1:])
-            per_pixel = weights[n], target[n], log_sums[n] * LOG2_E
+            per_pixel = weights[n], target[n], log2_sums[n]
             gradient[n] = strips.transposed(_gradients(strips, *per_pixel, ctx.ignore_index))
         return gradient, None, None
 

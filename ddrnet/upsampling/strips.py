@@ -66,13 +66,20 @@ class Strips:
         self._weight = (position - self._upper)[:, None, None]
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield slices of rows and their logits (rows, K, width), from top to bottom."""
+        """Yield slices of rows and their logits (rows, K, width), from top to bottom.
+
+        Every strip lies in the memory of the one before, so it can be changed but not kept: pages
+        that the system has to provide first take longer than all that is computed in them.
+        """
         wide = self._widened(self._logits)
         step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
+        memory = [wide.new_empty(min(step, self._height), *wide.shape[1:]) for _ in range(2)]
         for start in range(0, self._height, step):
             rows = slice(start, min(start + step, self._height))
-            upper = wide.index_select(0, self._upper[rows])
-            yield rows, upper.lerp_(wide.index_select(0, self._lower[rows]), self._weight[rows])
+            upper, lower = (part[: rows.stop - start] for part in memory)
+            torch.index_select(wide, 0, self._upper[rows], out=upper)
+            torch.index_select(wide, 0, self._lower[rows], out=lower)
+            yield rows, upper.lerp_(lower, self._weight[rows])
 
     def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
         """Return the gradient (K, h, w) that follows from the gradient of every strip."""
