@@ -71,7 +71,7 @@ class Strips:
         Every strip lies in the memory of the one before, so it can be changed but not kept: pages
         that the system has to provide first take longer than all that is computed in them.
         """
-        wide = self._widened(self._logits)
+        wide = self._widened()
         step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
         memory = [wide.new_empty(min(step, self._height), *wide.shape[1:]) for _ in range(2)]
         for start in range(0, self._height, step):
@@ -83,16 +83,17 @@ class Strips:
 
     def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
         """Return the gradient (K, h, w) that follows from the gradient of every strip."""
-        with torch.enable_grad():
-            logits = torch.empty_like(self._logits, requires_grad=True)
-            wide = self._widened(logits)
-        wide_gradient = wide.new_zeros(wide.shape)
-        interpolation = upsample(_identity(wide), (self._height, len(wide)))[0, 0]
+        height, width = self._logits.shape[1:]
+        rows_from = _interpolation(self._height, height, self._logits)
+        columns_from = _interpolation(self._width, width, self._logits)
+        wide = self._logits.new_zeros(height, len(self._logits), self._width)
         for rows, gradient in strips:
             source = self._source_rows(rows)
-            part = wide_gradient[source].flatten(1)  # a view: the gradient is added in place
-            part.addmm_(interpolation[rows, source].T, gradient.flatten(1))
-        return torch.autograd.grad(wide, logits, wide_gradient)[0]
+            part = wide[source].flatten(1)  # a view: the gradient is added in place
+            part.addmm_(rows_from[rows, source].T, gradient.flatten(1))
+        narrow = wide.new_zeros(*wide.shape[:2], width)
+        narrow.flatten(0, 1).addmm_(wide.flatten(0, 1), columns_from)
+        return narrow.transpose(0, 1)
 
     def _source_rows(self, rows: slice) -> slice:
         """Return the rows of the logits that `rows` of the full size depend on.
@@ -103,11 +104,12 @@ class Strips:
             return slice(None)
         return slice(int(self._upper[rows][0]), int(self._lower[rows][-1]) + 1)
 
-    def _widened(self, logits: Tensor) -> Tensor:
-        """Interpolate (K, h, w) horizontally, rows first: (h, K, width)."""
-        return upsample(logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
+    def _widened(self) -> Tensor:
+        """Return the logits interpolated horizontally, rows first: (h, K, width)."""
+        return upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
 
 
-def _identity(like: Tensor) -> Tensor:
-    """Return the identity matrix for the rows of `like`, as one image with one channel."""
-    return torch.eye(len(like), dtype=like.dtype, device=like.device)[None, None]
+def _interpolation(size: int, length: int, like: Tensor) -> Tensor:
+    """Return the matrix (size, length) that interpolates `length` pixels to `size`."""
+    identity = torch.eye(length, dtype=like.dtype, device=like.device)
+    return upsample(identity[None, None], (size, length))[0, 0]
