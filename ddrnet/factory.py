@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,6 +18,8 @@ from ddrnet.network import DDRNet
 from ddrnet.pretrained import fetch_state_dict, is_folder_name, read_folder
 from ddrnet.variants import DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
+
+logger = logging.getLogger("ddrnet")
 
 _CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 
@@ -233,3 +236,4 @@ def _choose_classes(given: _Options, said: _Options) -> tuple[ClassLabel, ...]:
 def _fill(model: DDRNet, state: dict[str, Tensor]) -> None:
     fit = fit_state_dict(state, model.state_dict())
     model.load_state_dict(fit.state, strict=True)
+    logger.info("loaded %d of %d tensors", len(fit.state) - len(fit.initialised), len(fit.state))
