@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import torch
 
@@ -24,22 +25,32 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data-path", required=True, help="the folder of the data set")
     parser.add_argument("--dataset", choices=DATASETS, default="cityscapes")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--flip", action="store_true")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--scales", type=float, nargs="+", default=[1.0], help="probabilities are averaged"
+    )
+    parser.add_argument("--flip", action="store_true", help="see each image also mirrored")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
-def main() -> None:
+def trained_model(name: str, checkpoint: str | None) -> ddrnet.DDRNet:
+    """Return the model with its weights, unless these leave its heads untrained."""
+    if checkpoint is not None:
+        return ddrnet.create_model(name, checkpoint_path=checkpoint)
+    if ddrnet.is_model(name) and ddrnet.get_weights(name).task != "segmentation":
+        raise ValueError(
+            f"{name} initialises a training, its segmentation heads are untrained: pass weights "
+            "that were trained to segment (ddrnet list shows them), or --checkpoint FILE"
+        )
+    return ddrnet.create_model(name, pretrained=True)
+
+
+def evaluate(args: argparse.Namespace) -> None:
     """Evaluate and print the scores."""
-    args = arguments()
     dataset = DATASETS[args.dataset](args.data_path, args.split)
-    model = ddrnet.create_model(
-        args.model, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint
-    )
     scores = ddrnet.evaluate(
-        model,
+        trained_model(args.model, args.checkpoint),
         dataset,
         scales=args.scales,
         flip=args.flip,
@@ -52,4 +63,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        evaluate(arguments())
+    except (ddrnet.DDRNetError, ValueError, OSError) as error:
+        sys.exit(f"evaluate.py: {error}")

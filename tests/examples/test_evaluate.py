@@ -43,6 +43,20 @@ def test_the_known_command_scores_pretrained_weights(run, monkeypatch, tmp_path)
     assert lines[-1].split() == ["mean", "IoU", f"{scores.mean_iou:.2%}"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", f"{SLIM}.in1k"], "its segmentation heads are untrained: pass weights that"),
+        (["--model", "ddrnet_23_slimm"], "did you mean ddrnet_23_slim"),
+        (["--split", "vall"], "vall"),
+    ],
+)
+def test_what_cannot_be_scored_ends_with_one_message(run, words, message):
+    with pytest.raises(SystemExit) as exit:
+        run(*words)
+    assert message in exit.value.code
+
+
 def test_own_weights_scales_and_flip(run, tmp_path):
     torch.save(ddrnet.create_model("ddrnet_23_nano").state_dict(), tmp_path / "own.pth")
     weights = "--model", "ddrnet_23_nano", "--checkpoint", str(tmp_path / "own.pth")
