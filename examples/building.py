@@ -1,19 +1,68 @@
-"""What the settings of a run name: data set, model and loss."""
+"""What the settings of a run name: data, network, optimizer, schedule and loss."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import accelerate
 import torch
 from recipes import CITYSCAPES_WEIGHTS, Settings
-from torch import nn
+from timm.optim import create_optimizer_v2
+from timm.scheduler import PolyLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 import ddrnet
+from ddrnet import ClassLabel
 from ddrnet.data import SegmentationDataset
 
 _log = logging.getLogger("train")
+
+
+def on_cpu(settings: Settings) -> bool:
+    """Whether a run computes on the CPU."""
+    return settings.cpu or not torch.accelerator.is_available()
+
+
+def feasible(settings: Settings, given: Collection[str], classes: Sequence[ClassLabel]) -> Settings:
+    """Return the settings without those of the recipe that mean nothing here; the log names them.
+
+    Raises:
+        ValueError: If one of them was `given` on the command line.
+    """
+    off, reasons = {"class_weights": "none", "precision": "no"}, {}
+    if settings.class_weights == "cityscapes" and not _are_cityscapes(classes):
+        reasons["class_weights"] = (
+            f"the cityscapes class weights are of its 19 classes, not of the {len(classes)} of "
+            "this data; --class-weights takes inverse_log, median_frequency or none"
+        )
+    if settings.precision == "fp16" and on_cpu(settings):
+        reasons["precision"] = "a CPU does not train in fp16; --precision takes bf16 or no"
+    for name, reason in reasons.items():
+        if name in given:
+            raise ValueError(reason)
+        _log.warning("not as the recipe says: %s", reason)
+    return replace(settings, **{name: off[name] for name in reasons})
+
+
+def _are_cityscapes(classes: Sequence[ClassLabel]) -> bool:
+    return [row.name for row in classes] == [row.name for row in ddrnet.CITYSCAPES.classes]
+
+
+def build_accelerator(settings: Settings) -> accelerate.Accelerator:
+    """Join the other processes, if there are any; returns what knows them and the device."""
+    accelerator = accelerate.Accelerator(
+        cpu=on_cpu(settings),
+        mixed_precision=settings.precision,
+        gradient_accumulation_steps=settings.accumulation,
+        step_scheduler_with_optimizer=False,
+    )
+    processes, device = accelerator.num_processes, accelerator.device.type
+    _log.info("%s on %s, processes: %d (%s)", settings.model, settings.data, processes, device)
+    return accelerator
 
 
 def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
@@ -45,50 +94,112 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
     return kind(root, split, **common)
 
 
-def build_model(settings: Settings, init: str, dataset: SegmentationDataset) -> ddrnet.DDRNet:
-    """Return the model, initialised as `init` says."""
-    name, tagged = settings.model, f"{settings.model}.in1k"
-    if init == "auto":
-        init = "in1k" if tagged in ddrnet.list_models(tagged, pretrained=True) else "none"
-        _log.info("starts from %s", tagged if init == "in1k" else "random weights")
-    path = init if Path(init).is_file() else None
-    pretrained = init != "none" and path is None
-    model = ddrnet.create_model(
-        f"{name}.{init}" if pretrained else name,
-        pretrained,
-        class_names=dataset.classes,
-        aux_head=settings.aux_weight > 0,
-        upsample=False,  # the loss upsamples by itself, in strips
-        checkpoint_path=path,
-    )
-    model.pretrained = None  # from the first step on these are other weights
-    return model
+def open_held_out(settings: Settings) -> SegmentationDataset | None:
+    """Return the images to validate on, if that is to be done."""
+    return open_dataset(settings, training=False) if settings.validate_every else None
 
 
-def synchronise_batch_norm(network: ddrnet.DDRNet, device: torch.device) -> ddrnet.DDRNet:
-    """Share BatchNorm's statistics among GPUs; on other devices say that it stays apart."""
-    if device.type == "cuda":
-        converted: ddrnet.DDRNet = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return converted
-    _log.warning("SyncBN needs GPUs: each process keeps its own BatchNorm statistics")
+def build_network(
+    settings: Settings,
+    init: str,
+    classes: Sequence[ClassLabel],
+    accelerator: accelerate.Accelerator,
+) -> ddrnet.DDRNet:
+    """Return the network to train, initialised as `init` says."""
+    network = _initialised(settings, init, classes)
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    elif accelerator.num_processes > 1:
+        _log.warning("SyncBN needs GPUs: each process normalises by its own batches")
+    if settings.freeze_bn:
+        ddrnet.freeze_batch_norm(network)
     return network
 
 
+def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -> ddrnet.DDRNet:
+    name, tags, checkpoint = settings.model, _tags(settings.model), None
+    if init == "auto":
+        init = "in1k" if "in1k" in tags else "none"
+        if init == "none":
+            _log.info("there are no ImageNet weights of %s: starting from random ones", name)
+    if init in tags:
+        name = f"{name}.{init}"
+    elif init != "none":
+        checkpoint = _checkpoint(init, tags)
+    if init != "none":
+        _log.info("starting from %s", checkpoint or name)
+    try:
+        network = ddrnet.create_model(
+            name,
+            pretrained=init in tags,
+            class_names=classes,
+            aux_head=settings.aux_weight > 0,
+            upsample=False,  # the loss upsamples by itself, in strips
+            checkpoint_path=checkpoint,
+        )
+    except ddrnet.WeightsUnavailableError as error:
+        raise ddrnet.WeightsUnavailableError(
+            f"{error} (here: --init FILE, or --init none to start from random weights)"
+        ) from error
+    network.pretrained = None  # from the first step on these are other weights
+    return network
+
+
+def _tags(model: str) -> list[str]:
+    """Return the tags of the weights of a model, which is named without one."""
+    size, dot, tag = model.partition(".")
+    if dot and ddrnet.is_model(size):
+        raise ValueError(f"--model {model}: pass --model {size}, and --init {tag} to start from it")
+    return [name.partition(".")[2] for name in ddrnet.list_models(model, pretrained=True)]
+
+
+def _checkpoint(init: str, tags: Sequence[str]) -> Path:
+    path = Path(init)
+    if not path.exists():
+        known = ", ".join(["none", "auto", *tags])
+        raise ValueError(
+            f"--init {init}: there is no such file, nor weights of that name; expected {known} "
+            "or the path of a checkpoint"
+        )
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def build_optimizer(settings: Settings, network: ddrnet.DDRNet) -> Optimizer:
+    """Return the optimizer of the network's groups of parameters."""
+    groups = network.parameter_groups(
+        settings.lr,
+        head_factor=settings.head_factor,
+        weight_decay=settings.weight_decay,
+        decay_norm_and_bias=settings.decay_norm_and_bias,
+    )
+    return create_optimizer_v2(groups, settings.optimizer, settings.lr, momentum=settings.momentum)
+
+
+def build_schedule(settings: Settings, optimizer: Optimizer, total_steps: int) -> PolyLRScheduler:
+    """Return the schedule of the learning rates, a function of the step."""
+    return PolyLRScheduler(
+        optimizer,
+        total_steps,
+        power=settings.power,
+        warmup_t=settings.warmup_epochs * total_steps // settings.epochs,
+        t_in_epochs=False,
+    )
+
+
 def build_criterion(settings: Settings, dataset: SegmentationDataset) -> nn.Module:
-    """Return the loss on the model's output."""
-    criterion: nn.Module
-    weights: Any = None
+    """Return the loss on the network's output."""
+    weights: Tensor | None = None
     if settings.class_weights == "cityscapes":
-        weights = CITYSCAPES_WEIGHTS if len(dataset.classes) == 19 else None
+        weights = torch.tensor(CITYSCAPES_WEIGHTS)
     elif settings.class_weights != "none":
         weights = ddrnet.losses.class_weights_from(dataset, method=settings.class_weights)
-    criterion = ddrnet.losses.CrossEntropyLoss(class_weights=weights)
+    criterion: nn.Module = ddrnet.losses.CrossEntropyLoss(class_weights=weights)
     if settings.loss == "ohem":
-        kept = {"min_kept": settings.min_kept}
-        if settings.min_kept_fraction is not None:
-            kept = {"min_kept_fraction": settings.min_kept_fraction}
         criterion = ddrnet.losses.OhemCrossEntropyLoss(
-            settings.ohem_threshold, class_weights=weights, **kept
+            settings.ohem_threshold,
+            settings.min_kept,
+            min_kept_fraction=settings.min_kept_fraction,
+            class_weights=weights,
         )
     if settings.aux_weight > 0:
         return ddrnet.losses.AuxiliaryLoss(criterion, settings.aux_weight)

@@ -9,11 +9,15 @@ import os
 import pickle
 import random
 import re
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
+from recipes import CommandLine, Settings
 
 import ddrnet
 
@@ -45,9 +49,41 @@ def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def exists(folder: Path) -> bool:
-    """Whether a run left checkpoints in its folder."""
-    return bool(_of_run(folder))
+def lock(folder: Path) -> AbstractContextManager[Any]:
+    """Make a run's folder, and keep other runs out of it.
+
+    Raises:
+        OSError: If another process trains into it, or it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise OSError(f"another process trains into {folder}") from error
+
+
+def load(command: CommandLine) -> tuple[Settings, dict[str, Any] | None]:
+    """Return the settings, and the checkpoint to resume from if there is to be one.
+
+    Raises:
+        FileExistsError: If a new run would write into the folder of another.
+        FileNotFoundError: If there is nothing to resume from.
+        ddrnet.CheckpointError: If all that there is is damaged.
+        ValueError: If the checkpoint is of another version's settings.
+    """
+    settings = command.settings()
+    if command.resume is None:
+        if _of_run(Path(settings.folder)):
+            raise FileExistsError(
+                f"{settings.folder} holds another run: --resume goes on with it, --output names "
+                "a new folder"
+            )
+        return settings, None
+    path, saved = read(Path(command.resume or settings.folder))
+    settings = command.settings(saved["settings"] | {"output": str(path.parent)})
+    changed = [name for name, old in saved["settings"].items() if asdict(settings)[name] != old]
+    _log.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
+    return settings, saved
 
 
 def read(path: Path) -> tuple[Path, dict[str, Any]]:

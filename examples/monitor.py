@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
+import accelerate
 import numpy as np
 import psutil
+import timm
 import torch
 from PIL import Image
+from recipes import Settings
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -32,8 +37,10 @@ class Monitor:
 
     def __init__(self, folder: Path, step: int, active: bool, header: dict[str, Any]) -> None:
         self.active = active
+        self.overlays = 3 if active else 0  # images to show at each validation
         self._started = self._marked = time.perf_counter()
         self._first_step = self._marked_step = step
+        self._line_open = False
         if not active:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,8 +49,10 @@ class Monitor:
         self._write(header)
 
     def close(self) -> None:
-        """Close the files."""
+        """End the progress line and close the files."""
         if self.active:
+            if self._line_open:
+                print(file=sys.stderr)
             self._log.close()
             self._board.close()
 
@@ -71,7 +80,7 @@ class Monitor:
     def scores(
         self, step: int, scores: ddrnet.SegmentationScores, names: Sequence[str], best: float
     ) -> None:
-        """Report a validation."""
+        """Report a validation; no score where nothing is labelled."""
         if not self.active:
             return
         iou = dict(zip(names, scores.iou.tolist(), strict=True))
@@ -99,14 +108,29 @@ class Monitor:
         self._board.add_image(f"val/{index}: predicted, true", row, step, dataformats="HWC")
 
     def _write(self, row: dict[str, Any]) -> None:
-        self._log.write(json.dumps(row) + "\n")
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        undefined = {name: None for name, value in numbers.items() if not math.isfinite(value)}
+        self._log.write(json.dumps(row | undefined) + "\n")
         self._log.flush()
 
     def _show(self, text: str, end: str = "") -> None:
+        self._line_open = sys.stderr.isatty() and not end
         if sys.stderr.isatty():
             print(f"\r\033[K{text}", end=end, file=sys.stderr, flush=True)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def header(settings: Settings, accelerator: accelerate.Accelerator) -> dict[str, Any]:
+    """Return what the log says of a run first: settings, versions, hardware."""
+    device = accelerator.device
+    return {
+        "settings": asdict(settings),
+        "versions": {each.__name__: each.__version__ for each in (ddrnet, torch, timm, accelerate)},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def memory_gib() -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,27 +29,33 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 class Settings:
     """Everything that decides a run; each field is an argument of the same name."""
 
-    model: str = _option("ddrnet_23", "name of the model")
-    init: str = _option("auto", "none, a checkpoint, a weights tag; auto: in1k where there is one")
+    model: str = _option("ddrnet_23", "the size, such as ddrnet_23_slim")
+    init: str = _option(
+        "auto",
+        "what to start from: none, a tag such as in1k or cityscapes, or the path of a checkpoint, "
+        "whose classes may be others; auto is in1k where there is one",
+    )
     data: str = _option(
         "cityscapes", "what to train on", choices=("cityscapes", "camvid", "folder", "synthetic")
     )
-    data_path: str | None = _option(None, "the data set's folder", type=str)
-    cache_dir: str | None = _option(None, "a folder that keeps decoded samples", type=str)
-    train_split: str = _option("train", "trainval for a test server")
+    data_path: str | None = _option(None, "the data set's folder", type=str, metavar="ROOT")
+    cache_dir: str | None = _option(
+        None, "a folder that keeps decoded samples", type=str, metavar="DIR"
+    )
+    train_split: str = _option("train", "what is trained on; trainval for a test server")
     val_split: str = _option("val", "what is validated on")
-    synthetic_images: int = _option(400, "rendered streets to train on")
+    synthetic_images: int = _option(400, "rendered streets to train on", least=1)
     synthetic_size: tuple[int, int] = _option((256, 512), "of a rendered street, HxW")
     crop_size: tuple[int, int] = _option((1024, 1024), "pixels, N or HxW")
     scale: tuple[float, float] = _option((0.5, 2.0), "range of the random enlargement")
     flip: float = _option(0.5, "probability of mirroring")
     max_class_share: float | None = _option(None, "largest share of one class in a crop, 0-1")
     color_jitter: float | None = _option(None, "how far brightness, contrast, saturation change")
-    batch_size: int = _option(3, "crops per process and forward pass")
-    accumulation: int = _option(1, "forward passes per step; BatchNorm sees each alone")
-    epochs: int = _option(484, "passes over the data")
+    batch_size: int = _option(3, "crops per process and forward pass", least=1)
+    accumulation: int = _option(1, "forward passes per step; BatchNorm sees each alone", least=1)
+    epochs: int = _option(484, "passes over the data", least=1)
     workers: int = _option(4, "processes that read data, per training process")
-    optimizer: str = _option("momentum", "name in timm; momentum is SGD without Nesterov")
+    optimizer: str = _option("momentum", "its name in timm; momentum is SGD without Nesterov")
     lr: float = _option(0.01, "learning rate at the start")
     momentum: float = _option(0.9, "of the optimizer")
     weight_decay: float = _option(5e-4, "of the optimizer")
@@ -58,7 +66,7 @@ class Settings:
     ema: float = _option(0.0, "decay of the averaged weights that are validated; 0: none")
     loss: str = _option("ohem", "which pixels count", choices=("ohem", "ce"))
     ohem_threshold: float = _option(0.9, "probability below which a pixel is hard")
-    min_kept: int = _option(131072, "pixels OHEM keeps at least, per process and pass")
+    min_kept: int = _option(131072, "pixels OHEM keeps at least, per process and pass", least=1)
     min_kept_fraction: float | None = _option(None, "the same as a share of the pixels, 0-1")
     aux_weight: float = _option(0.4, "of the auxiliary loss; 0: no auxiliary head")
     class_weights: str = _option(
@@ -67,13 +75,15 @@ class Settings:
         choices=("none", "cityscapes", "inverse_log", "median_frequency"),
     )
     freeze_bn: bool = _option(False, "keep BatchNorm as it is, for tiny batches")
-    precision: str = _option("no", "of autocast", choices=("no", "fp16", "bf16"))
-    channels_last: bool = _option(True, "memory format")
+    precision: str = _option("no", "of mixed precision", choices=("no", "fp16", "bf16"))
+    channels_last: bool = _option(True, "whether channels are innermost in memory")
     cpu: bool = _option(False, "use no accelerator")
     seed: int = _option(0, "of weights, order and augmentation")
-    output: str | None = _option(None, "the run's folder (default: runs/DATA-MODEL)", type=str)
+    output: str | None = _option(
+        None, "the run's folder; runs/DATA-MODEL by default", type=str, metavar="DIR"
+    )
     validate_every: int = _option(1, "epochs between validations; 0: never")
-    log_every: int = _option(20, "steps between lines of the log")
+    log_every: int = _option(20, "steps between lines of the log", least=1)
     save_every: int = _option(0, "steps between checkpoints inside an epoch; 0: none")
 
     @property
@@ -82,8 +92,9 @@ class Settings:
         return self.output or f"runs/{self.data}-{self.model}"
 
     def to_json(self) -> str:
-        """Return all settings as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        """Return all settings as JSON, one a line."""
+        lines = [f'  "{name}": {json.dumps(value)}' for name, value in vars(self).items()]
+        return "\n".join(["{", ",\n".join(lines), "}"])
 
 
 class Recipe(NamedTuple):
@@ -149,7 +160,8 @@ class CommandLine(NamedTuple):
         Raises:
             ValueError: If the checkpoint holds settings this version does not have.
         """
-        layers = {**RECIPES[self.recipe].settings, **(saved or {}), **self.given}
+        replaced = {"min_kept_fraction": None} if "min_kept" in self.given else {}
+        layers = {**RECIPES[self.recipe].settings, **(saved or {}), **replaced, **self.given}
         unknown = layers.keys() - {field.name for field in dataclasses.fields(Settings)}
         if unknown:
             raise ValueError(f"the checkpoint holds unknown settings: {sorted(unknown)}")
@@ -159,11 +171,15 @@ class CommandLine(NamedTuple):
 def parse(argv: Sequence[str] | None = None) -> CommandLine:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description="Train a DDRNet. Settings are the recipe's unless given.",
+        usage="%(prog)s [--recipe NAME] [--SETTING VALUE ...] [--resume [PATH]] [--print-config]",
+        description=f"Train a DDRNet. The defaults are those of the recipe {DEFAULT_RECIPE}; "
+        "another --recipe has its own, and any argument overrides them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items()),
+        epilog="\n\n".join(
+            textwrap.fill(f"{name}: {recipe.about}", 98) for name, recipe in RECIPES.items()
+        ),
     )
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE)
+    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help="see below")
     parser.add_argument("--print-config", action="store_true", help="show the settings and exit")
     parser.add_argument(
         "--resume",
@@ -180,19 +196,42 @@ def parse(argv: Sequence[str] | None = None) -> CommandLine:
 
 
 def _add_setting(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    kind: dict[str, Any]
+    flag = "--" + field.name.replace("_", "-")
+    default = RECIPES[DEFAULT_RECIPE].settings.get(field.name, field.default)
+    shown = field.metadata["help"].replace("%", "%%")
+    if default is not None:
+        shown += f" (default: {_shown(default)})"
+    parser.add_argument(flag, default=argparse.SUPPRESS, help=shown, **_kind(field))
+
+
+def _kind(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """Return how argparse reads a setting."""
+    told = {key: field.metadata[key] for key in ("choices", "metavar") if key in field.metadata}
     if isinstance(field.default, bool):
-        kind = {"action": argparse.BooleanOptionalAction}
-    elif field.name.endswith("_size") and isinstance(field.default, tuple):
-        kind = {"type": _size, "metavar": "HxW"}
-    elif isinstance(field.default, tuple):
-        kind = {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
-    else:
-        fallback = float if field.default is None else type(field.default)
-        kind = {"type": field.metadata.get("type", fallback)}
-        kind |= {"choices": field.metadata.get("choices")}
-    flag, shown = "--" + field.name.replace("_", "-"), field.metadata["help"]
-    parser.add_argument(flag, default=argparse.SUPPRESS, help=shown.replace("%", "%%"), **kind)
+        return {"action": argparse.BooleanOptionalAction}
+    if isinstance(field.default, int):
+        least = field.metadata.get("least", 0)
+        return {"type": functools.partial(_whole_number, least=least), "metavar": "N"}
+    if field.name.endswith("_size"):
+        return {"type": _size, "metavar": "HxW"}
+    if isinstance(field.default, tuple):
+        return {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
+    kind = field.metadata.get("type", float if field.default is None else type(field.default))
+    return {"type": kind, **({"metavar": "X"} if kind is float else {}), **told}
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ("x" if isinstance(default[0], int) else " ").join(map(str, default))
+    return f"{default:.4g}" if isinstance(default, float) else str(default)
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} up, got {text!r}")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -12,57 +12,55 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import accelerate
 import building
 import checkpoints
-import numpy as np
 import recipes
-import timm
 import torch
-from filelock import FileLock, Timeout
-from monitor import Monitor
+from batches import Batches
+from interruption import Interruption, go_on_command
+from monitor import Monitor, header
 from recipes import Settings
-from timm.optim import create_optimizer_v2
-from timm.scheduler import PolyLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, Subset
 
 import ddrnet
-from ddrnet.data import Normalize
+from ddrnet.data import Normalize, SegmentationDataset
 
 log = logging.getLogger("train")
 
 
-class GlobalBatches(Sampler[list[int]]):
-    """The sample numbers of this process's batches, a function of seed, epoch and position alone.
+class Run:
+    """Everything that a run's settings determine before its first step."""
 
-    The batches of all processes together are those of one process with a larger batch.
-    """
-
-    def __init__(self, samples: int, batch_size: int, rank: int, processes: int, seed: int) -> None:
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.rank, self.processes = rank, processes
-        self.epoch = self.first = 0
-
-    def __len__(self) -> int:
-        return self.samples // (self.batch_size * self.processes)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.samples).tolist()
-        for batch in range(self.first, len(self)):
-            start = (batch * self.processes + self.rank) * self.batch_size
-            yield order[start : start + self.batch_size]
+    def __init__(
+        self,
+        settings: Settings,
+        accelerator: accelerate.Accelerator,
+        dataset: SegmentationDataset,
+        init: str,
+    ) -> None:
+        self.settings, self.accelerator = settings, accelerator
+        self.batches = Batches(dataset, settings, accelerator)
+        self.total_steps = settings.epochs * self.batches.steps_per_epoch
+        self.held_out = building.open_held_out(settings)
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        network = building.build_network(settings, init, dataset.classes, accelerator)
+        self.network = network.to(accelerator.device, memory_format=self.layout)
+        self.average = ModelEmaV3(self.network, settings.ema, use_warmup=True)
+        self.evaluated: ddrnet.DDRNet = self.average.module
+        optimizer = building.build_optimizer(settings, self.network)
+        self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
+        self.schedule = building.build_schedule(settings, optimizer, self.total_steps)
+        self.normalize = Normalize.from_model(self.network).to(accelerator.device)
+        self.criterion = building.build_criterion(settings, dataset).to(accelerator.device)
 
 
 @dataclass
@@ -74,84 +72,16 @@ class Progress:
     losses: list[Tensor] = field(default_factory=list)  # since the last line of the log
 
 
-class Run:
-    """Everything that a run's settings determine before its first step."""
-
-    def __init__(self, settings: Settings, accelerator: accelerate.Accelerator, init: str) -> None:
-        self.settings, self.accelerator = settings, accelerator
-        self.dataset = building.open_dataset(settings, training=True)
-        self.network = building.build_model(settings, init, self.dataset)
-        if accelerator.num_processes > 1:
-            self.network = building.synchronise_batch_norm(self.network, accelerator.device)
-        if settings.freeze_bn:
-            ddrnet.freeze_batch_norm(self.network)
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.to_device = partial(
-            torch.Tensor.to, device=accelerator.device, non_blocking=True, memory_format=layout
-        )
-        self.network.to(accelerator.device, memory_format=layout)
-        self.average = ModelEmaV3(self.network, settings.ema, use_warmup=True)
-        self.evaluated: ddrnet.DDRNet = self.average.module
-        groups = self.network.parameter_groups(
-            settings.lr,
-            head_factor=settings.head_factor,
-            weight_decay=settings.weight_decay,
-            decay_norm_and_bias=settings.decay_norm_and_bias,
-        )
-        optimizer = create_optimizer_v2(
-            groups, settings.optimizer, settings.lr, momentum=settings.momentum
-        )
-        self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
-        self.normalize = Normalize.from_model(self.network).to(accelerator.device)
-        self.criterion = building.build_criterion(settings, self.dataset).to(accelerator.device)
-        self.batches = GlobalBatches(
-            len(self.dataset),
-            settings.batch_size,
-            accelerator.process_index,
-            accelerator.num_processes,
-            settings.seed,
-        )
-        self.loader = DataLoader(
-            self.dataset,
-            batch_sampler=self.batches,
-            num_workers=settings.workers,
-            persistent_workers=settings.workers > 0,
-            pin_memory=accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # so that reading draws nothing from torch's own
-        )
-        self.steps_per_epoch = len(self.batches) // settings.accumulation
-        self.total_steps = settings.epochs * self.steps_per_epoch
-        if not self.total_steps:
-            raise ValueError(
-                f"{len(self.dataset)} samples make no step of {self.samples_per_step} "
-                f"(batch size x accumulation x processes) in {settings.epochs} epochs"
-            )
-        self.schedule = PolyLRScheduler(
-            optimizer,
-            self.total_steps,
-            power=settings.power,
-            warmup_t=settings.warmup_epochs * self.steps_per_epoch,
-            t_in_epochs=False,
-        )
-
-    @property
-    def samples_per_step(self) -> int:
-        """Samples that all processes together see before the weights change."""
-        settings = self.settings
-        return settings.batch_size * settings.accumulation * self.accelerator.num_processes
-
-
 def train(run: Run, progress: Progress, monitor: Monitor, interrupted: Callable[[], bool]) -> bool:
     """Train from where `progress` stands; returns whether the end was reached."""
-    settings, accelerator = run.settings, run.accelerator
-    loader = batches_from(run, progress.step)
+    settings, batches = run.settings, run.batches.after(progress.step)
     while progress.step < run.total_steps:
-        progress.losses.append(train_step(run, loader, progress.step))
+        progress.losses.append(train_step(run, batches, progress.step))
         progress.step += 1
-        epoch, position = divmod(progress.step, run.steps_per_epoch)
-        stop = accelerator.num_processes == 1 and interrupted()
-        if progress.step % settings.log_every == 0 or position == 0:
-            stop = report(run, progress, monitor, interrupted())
+        epoch, position = divmod(progress.step, run.batches.steps_per_epoch)
+        stop = interrupted()
+        if position == 0 or is_due(progress.step, settings.log_every):
+            report(run, progress, monitor)
         if position == 0 and is_due(epoch, settings.validate_every, settings.epochs):
             validate(run, progress, monitor)
         if position == 0 or stop or is_due(position, settings.save_every):
@@ -166,16 +96,16 @@ def is_due(count: int, every: int, last: int = 0) -> bool:
     return every > 0 and (count % every == 0 or count == last)
 
 
-def train_step(run: Run, loader: Iterator[tuple[Tensor, Tensor]], step: int) -> Tensor:
+def train_step(run: Run, batches: Iterator[tuple[Tensor, Tensor]], step: int) -> Tensor:
     """Change the weights once; returns the loss without waiting for it."""
     run.schedule.step_update(step)
-    losses = []
+    device, losses = run.accelerator.device, []
     for _ in range(run.settings.accumulation):
-        images, labels = next(loader)
-        images = run.normalize(run.to_device(images))
-        labels = labels.to(run.accelerator.device, non_blocking=True)
+        images, labels = next(batches)
+        images = images.to(device, non_blocking=True, memory_format=run.layout)
+        labels = labels.to(device, non_blocking=True)
         with run.accelerator.accumulate(run.model):
-            loss = run.criterion(run.model(images), labels)
+            loss = run.criterion(run.model(run.normalize(images)), labels)
             run.accelerator.backward(loss)
             run.optimizer.step()
             run.optimizer.zero_grad()
@@ -185,64 +115,49 @@ def train_step(run: Run, loader: Iterator[tuple[Tensor, Tensor]], step: int) -> 
     return torch.stack(losses).mean()
 
 
-def batches_from(run: Run, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what remains of the epoch of `step`, then epoch after epoch."""
-    epoch, position = divmod(step, run.steps_per_epoch)
-    while True:
-        run.dataset.set_epoch(epoch)
-        run.batches.epoch, run.batches.first = epoch, position * run.settings.accumulation
-        wanted = (run.steps_per_epoch - position) * run.settings.accumulation
-        for _, batch in zip(range(wanted), run.loader, strict=False):
-            yield batch
-        epoch, position = epoch + 1, 0
+def report(run: Run, progress: Progress, monitor: Monitor) -> None:
+    """Log the mean of the losses since the last line."""
+    loss, rate = float(mean_losses(run, progress).mean()), run.optimizer.param_groups[0]["lr"]
+    progress.losses.clear()
+    epoch = progress.step / run.batches.steps_per_epoch
+    samples = run.batches.samples_per_step
+    monitor.progress(progress.step, run.total_steps, epoch, loss, rate, samples)
 
 
-def report(run: Run, progress: Progress, monitor: Monitor, interrupted: bool) -> bool:
-    """Log the mean loss over steps and processes; returns whether any process was interrupted.
+def mean_losses(run: Run, progress: Progress) -> Tensor:
+    """Return the losses that are not logged yet, each the mean over all processes.
 
     Raises:
-        FloatingPointError: If the loss is no number any more.
+        FloatingPointError: If one is no number.
     """
-    loss = torch.stack(progress.losses).mean()
-    both = torch.stack([loss, loss.new_tensor(float(interrupted))])
-    mean, stop = run.accelerator.reduce(both, "mean").tolist()
-    progress.losses.clear()
-    step, rate = progress.step, run.optimizer.param_groups[0]["lr"]
-    if not math.isfinite(mean):
+    losses: Tensor = run.accelerator.reduce(torch.stack(progress.losses), "mean").cpu()
+    if not losses.isfinite().all():
         raise FloatingPointError(
-            f"the loss is {mean} at step {step}: resume from the last checkpoint with a lower "
-            "--lr, or with --precision bf16 or no"
+            f"the loss is {losses.mean()} at step {progress.step}: resume from the last "
+            "checkpoint with a lower --lr, or with --precision bf16 or no"
         )
-    epoch = step / run.steps_per_epoch
-    monitor.progress(step, run.total_steps, epoch, mean, rate, run.samples_per_step)
-    return stop > 0
+    return losses
 
 
-@torch.no_grad()
 def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
     """Score whole images at full resolution, each by one process, and keep the best weights."""
-    accelerator, dataset = run.accelerator, building.open_dataset(run.settings, training=False)
-    gather_evaluated(run)
-    metrics = ddrnet.metrics.SegmentationMetrics(run.network.num_classes)
-    own = range(accelerator.process_index, len(dataset), accelerator.num_processes)
-    for index, (image, labels) in zip(
-        own, DataLoader(Subset(dataset, own), None, num_workers=run.settings.workers), strict=True
-    ):
-        predicted = run.evaluated.predict(run.normalize(run.to_device(image[None])))
-        metrics.update(predicted, labels[None].to(accelerator.device))
-        if index < 3 and monitor.active:
-            maps = predicted[0].cpu(), labels
-            monitor.overlay(progress.step, index, image, maps, run.network.classes)
-    metrics.sync()
-    scores = metrics.compute()
+    assert run.held_out is not None, "validation is never due"
+    update_evaluated(run)
+    scores = ddrnet.evaluate(run.evaluated, run.held_out, num_workers=run.settings.workers)
     if scores.mean_iou > progress.best:
         progress.best = scores.mean_iou
         export(run, "best")
     names = [label.name for label in run.network.classes]
     monitor.scores(progress.step, scores, names, progress.best)
+    for index in range(min(monitor.overlays, len(run.held_out))):
+        image, labels = run.held_out[index]
+        predicted = run.evaluated.predict(run.normalize(image[None].to(run.accelerator.device)))
+        maps = predicted[0].cpu(), labels
+        monitor.overlay(progress.step, index, image, maps, run.network.classes)
 
 
-def gather_evaluated(run: Run) -> None:
+@torch.no_grad()
+def update_evaluated(run: Run) -> None:
     """Bring the weights to validate up to date, and make them the same in every process."""
     if not run.settings.ema:
         run.evaluated.load_state_dict(run.network.state_dict())
@@ -260,14 +175,15 @@ def export(run: Run, name: str) -> None:
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Write a checkpoint: all that the next step depends on."""
+    """Write a checkpoint, all that the next step depends on, unless the loss is no number."""
+    losses = mean_losses(run, progress) if progress.losses else torch.empty(0)
     scaler = run.accelerator.scaler
     state = {
         "settings": asdict(run.settings),
-        "steps_per_epoch": run.steps_per_epoch,
+        "steps_per_epoch": run.batches.steps_per_epoch,
         "step": progress.step,
         "best": progress.best,
-        "losses": [loss.cpu() for loss in progress.losses],
+        "losses": list(losses),
         "model": run.network.state_dict(),
         "evaluated": run.evaluated.state_dict(),
         "optimizer": run.optimizer.state_dict(),
@@ -284,10 +200,11 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
     Raises:
         ValueError: If its position means nothing here.
     """
-    if state["steps_per_epoch"] != run.steps_per_epoch:
+    steps = run.batches.steps_per_epoch
+    if state["steps_per_epoch"] != steps:
         raise ValueError(
             f"the checkpoint is of a run of {state['steps_per_epoch']} steps per epoch, this has "
-            f"{run.steps_per_epoch}: resume with the same data, batch size, accumulation, processes"
+            f"{steps}: resume with the same data, batch size, accumulation and processes"
         )
     run.network.load_state_dict(state["model"])
     run.evaluated.load_state_dict(state["evaluated"])
@@ -301,99 +218,51 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
     return Progress(state["step"], state["best"], losses)
 
 
-def start(settings: Settings, saved: dict[str, Any] | None) -> tuple[Run, Progress]:
-    """Build a run, new or as a checkpoint holds it."""
+def start(command: recipes.CommandLine, stack: ExitStack, is_main: bool) -> tuple[Run, Progress]:
+    """Build a run, new or as a checkpoint holds it, and keep others out of its folder."""
+    settings, saved = checkpoints.load(command)
+    if is_main:
+        stack.enter_context(checkpoints.lock(Path(settings.folder)))
     accelerate.utils.set_seed(settings.seed)
-    accelerator = accelerate.Accelerator(
-        cpu=settings.cpu or not torch.accelerator.is_available(),
-        mixed_precision=settings.precision,
-        gradient_accumulation_steps=settings.accumulation,
-        step_scheduler_with_optimizer=False,
-    )
-    run = Run(settings, accelerator, "none" if saved else settings.init)
+    dataset = building.open_dataset(settings, training=True)
+    settings = building.feasible(settings, command.given, dataset.classes)
+    accelerator = building.build_accelerator(settings)
+    run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
     return run, restore(run, saved) if saved else Progress()
 
 
-def load(command: recipes.CommandLine) -> tuple[Settings, dict[str, Any] | None]:
-    """Return the settings, and the checkpoint to resume from if there is to be one.
-
-    Raises:
-        FileExistsError: If a new run would write into the folder of another.
-    """
-    settings = command.settings()
-    if command.resume is None:
-        if checkpoints.exists(Path(settings.folder)):
-            raise FileExistsError(
-                f"{settings.folder} holds another run: --resume goes on with it, --output names "
-                "a new folder"
-            )
-        return settings, None
-    path, saved = checkpoints.read(Path(command.resume or settings.folder))
-    settings = command.settings(saved["settings"] | {"output": str(path.parent)})
-    changed = [name for name, old in saved["settings"].items() if asdict(settings)[name] != old]
-    log.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
-    return settings, saved
-
-
-def catch_signals() -> Callable[[], bool]:
-    """Return whether Ctrl-C or a termination was asked for; asking twice ends at once."""
-    caught: list[int] = []
-
-    def remember(number: int, _: Any) -> None:
-        caught.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, remember)
-    return lambda: bool(caught)
-
-
-def header(run: Run) -> dict[str, Any]:
-    """Return what the log says of a run: settings, versions, hardware."""
-    device = run.accelerator.device
-    return {
-        "settings": asdict(run.settings),
-        "versions": {each.__name__: each.__version__ for each in (ddrnet, torch, timm, accelerate)},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "processes": run.accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-    }
+def execute(command: recipes.CommandLine, is_main: bool) -> int:
+    """Train to the end or an interruption; returns the exit code."""
+    with ExitStack() as stack:
+        run, progress = start(command, stack, is_main)
+        first_line = header(run.settings, run.accelerator)
+        monitor = Monitor(Path(run.settings.folder), progress.step, is_main, first_line)
+        stack.callback(monitor.close)
+        finished = train(run, progress, monitor, Interruption())
+        if finished:
+            update_evaluated(run)
+            export(run, "last")
+    run.accelerator.end_training()
+    if not finished:
+        log.info("saved; go on with: %s", go_on_command(run.settings.folder))
+    return 0 if finished else 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    main_process = int(os.environ.get("RANK", "0")) == 0
-    logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     command = recipes.parse(argv)
-    if command.print_config:
-        print(recipes.RECIPES[command.recipe].about, command.settings().to_json(), sep="\n")
-        return 0
-    with ExitStack() as stack:
-        try:
-            settings, saved = load(command)
-            folder = Path(settings.folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            if main_process:
-                stack.enter_context(FileLock(folder / ".lock", timeout=0))
-            run, progress = start(settings, saved)
-        except Timeout:
-            log.error("train.py: another process trains into %s", settings.folder)
-            return 1
-        except (ddrnet.DDRNetError, ValueError, OSError) as error:
-            log.error("train.py: %s", error)
-            return 1
-        monitor = Monitor(folder, progress.step, run.accelerator.is_main_process, header(run))
-        stack.callback(monitor.close)
-        finished = train(run, progress, monitor, catch_signals())
-    if finished:
-        gather_evaluated(run)
-        export(run, "last")
-        return 0
-    words = sys.argv[1:] if argv is None else argv
-    given = [word for word in words if word != "--resume"]
-    log.info("saved; go on with: %s", shlex.join(["python", sys.argv[0], *given, "--resume"]))
-    return 130
+    try:
+        if command.print_config:
+            log.info(recipes.RECIPES[command.recipe].about)
+            resumed = command.resume is not None
+            print((checkpoints.load(command)[0] if resumed else command.settings()).to_json())
+            return 0
+        return execute(command, is_main)
+    except (ddrnet.DDRNetError, ValueError, OSError, FloatingPointError) as error:
+        log.error("train.py: %s", error)
+        return 1
 
 
 if __name__ == "__main__":

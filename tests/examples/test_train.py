@@ -1,123 +1,40 @@
-"""The training loop in examples/train.py: exact resume, processes, files, no waiting."""
+"""The training loop in examples/train.py, on one process: files, exact resume, no waiting."""
 
-import json
-import os
-import shlex
+import re
 import signal
-import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
+import accelerate
 import pytest
 import torch
-from data_files import save_png
+import train
+from training_runs import (
+    Training,
+    assert_close_weights,
+    assert_same_losses,
+    assert_same_run,
+    log_of,
+    losses_of,
+    newest,
+    run_here,
+    same,
+    started,
+    write_labelled_folder,
+)
 
 import ddrnet
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-
-import accelerate
-import checkpoints
-import recipes
-import train
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-TINY = shlex.split(
-    "--model ddrnet_23_nano --init none --data synthetic --synthetic-size 64x128 --crop-size 64 "
-    "--batch-size 2 --workers 0 --precision no --class-weights none --cpu"
-)
+pytestmark = pytest.mark.usefixtures("fresh_process")
 
 
-@pytest.fixture(autouse=True)
-def fresh_process(monkeypatch):
-    """One thread, as the other processes have; accelerate's state and the signals as before."""
-    threads, handlers = torch.get_num_threads(), [signal.getsignal(n) for n in (2, 15)]
-    torch.set_num_threads(1)
-    yield
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    accelerate.state.GradientState._reset_state()
-    torch.set_num_threads(threads)
-    for number, handler in zip((2, 15), handlers, strict=True):
-        signal.signal(number, handler)
-
-
-def run_here(folder, *words):
-    code = train.main([*TINY, "--output", str(folder), *map(str, words)])
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    return code
-
-
-def start_process(folder, *words, **env):
-    return subprocess.Popen(
-        [sys.executable, EXAMPLES / "train.py", *TINY, "--output", folder, *map(str, words)],
-        env=os.environ
-        | {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
-        | {name: str(value) for name, value in env.items()},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def newest(folder):
-    return checkpoints.read(Path(folder))[1]
-
-
-def log_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def same(first, second):
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
-
-
-LEARNED = ("model", "evaluated", "optimizer", "step", "best", "losses", "generators")
-
-
-def assert_same_run(first, second):
-    one, other = newest(first), newest(second)
-    for name in LEARNED:
-        assert same(one[name], other[name]), name
-
-
-def kill_once_saved(folder, step, *words):
-    """SIGKILL a run as soon as it has a checkpoint of at least `step`, wherever it then is."""
-    process = start_process(folder, *words)
-    while not any(int(p.name.split("_")[1][:9]) >= step for p in folder.glob("*.pt")):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-
-
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_and_resumed_equals_not_killed(tmp_path, workers):
-    words = "--synthetic-images 8 --epochs 3 --save-every 1 --log-every 3 --ema 0.9 --workers"
-    words = [*words.split(), workers]
-    assert run_here(tmp_path / "whole", *words) == 0
-    kill_once_saved(tmp_path / "killed", 5, *words)
-    assert newest(tmp_path / "killed")["step"] < 12
-    assert run_here(tmp_path / "killed", *words, "--resume") == 0
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
-    losses = [
-        [(row["step"], row["loss"]) for row in log_of(tmp_path / name) if "loss" in row]
-        for name in ("whole", "killed")
-    ]
-    assert losses[0] == losses[1]
-
-
-def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path):
+def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path, capsys):
     words = "--synthetic-images 16 --epochs 1 --lr 0.05 --log-every 2 --loss ce --scale 1 1"
+    began = time.perf_counter()
     assert run_here(tmp_path, *words.split()) == 0
-    losses = [row["loss"] for row in log_of(tmp_path) if "loss" in row]
+    with capsys.disabled():
+        print(f"\none epoch on 16 images, with validation: {time.perf_counter() - began:.1f} s")
+    losses = [loss for _, loss in losses_of(tmp_path)]
     assert losses[-1] < losses[0]
     assert list((tmp_path / "tensorboard").iterdir())
     for name in ("best", "last"):
@@ -129,163 +46,149 @@ def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path):
     assert run_here(tmp_path) == 1, "a new run must not mix with an old one"
 
 
-def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path, caplog):
-    words = ["--synthetic-images", 4, "--epochs", 2, "--validate-every", 0]
+def test_the_score_is_that_of_evaluate_on_the_exported_weights(tmp_path):
+    words = "--synthetic-images 16 --epochs 1 --synthetic-size 65x90 --ema 0.5"
+    assert run_here(tmp_path, *words.split()) == 0
+    model = ddrnet.create_model(f"local-dir:{tmp_path / 'last'}", pretrained=True)
+    streets = ddrnet.data.SyntheticStreets(4, (65, 90), seed=1)
+    scores = ddrnet.evaluate(model, streets)
+    assert log_of(tmp_path)[-1]["mean_iou"] == pytest.approx(scores.mean_iou, abs=1e-3)
+
+
+def test_three_fixed_images_are_shown_at_each_validation(tmp_path):
+    words = (
+        "--synthetic-images 20 --synthetic-size 64x96 --epochs 2 --batch-size 10 --validate-every 1"
+    )
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Monitor, "overlay", lambda self, *given: shown.append(given))
+        assert run_here(tmp_path, *words.split()) == 0
+    assert [(step, index) for step, index, *_ in shown] == [
+        (s, i) for s in (2, 4) for i in range(3)
+    ]
+    for (_, _, image, (predicted, labels), classes), again in zip(shown, shown[3:], strict=False):
+        assert image.shape[1:] == predicted.shape == labels.shape == (64, 96)
+        assert torch.equal(image, again[2])
+        assert classes == ddrnet.CITYSCAPES.classes
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_and_resumed_equals_not_killed(tmp_path, workers):
+    words = "--synthetic-images 8 --epochs 3 --save-every 1 --log-every 3 --ema 0.9 --workers"
+    words = [*words.split(), workers]
+    assert run_here(tmp_path / "whole", *words) == 0
+    killed = Training(tmp_path / "killed", *words)
+    killed.wait_for_step(5)
+    killed.process.kill()
+    killed.wait()
+    assert newest(tmp_path / "killed")["step"] < 12
+    assert run_here(tmp_path / "killed", *words, "--resume") == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_losses(tmp_path / "whole", tmp_path / "killed", rel=0)
+
+
+def interrupted_after(step, monkeypatch):
+    """Make Ctrl-C reach the process in step number `step`."""
     original = train.train_step
 
-    def interrupting(run, loader, step):
-        if step == 0:
+    def interrupting(run, batches, number):
+        if number == step:
             signal.raise_signal(signal.SIGINT)
-        return original(run, loader, step)
+        return original(run, batches, number)
 
+    monkeypatch.setattr(train, "train_step", interrupting)
+
+
+def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path, caplog, monkeypatch):
+    words = ["--synthetic-images", 4, "--epochs", 2, "--validate-every", 0]
     caplog.set_level("INFO")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "train_step", interrupting)
-        assert run_here(tmp_path, *words) == 130
-    assert "--resume" in caplog.text
-    assert newest(tmp_path)["step"] == 1
-    assert run_here(tmp_path, "--resume") == 0, "the checkpoint knows the other settings"
-    assert newest(tmp_path)["step"] == 4
+    with monkeypatch.context() as patch:
+        interrupted_after(0, patch)
+        assert run_here(tmp_path / "a run", *words) == 130
+    assert f"--resume '{tmp_path / 'a run'}'" in caplog.text
+    assert newest(tmp_path / "a run")["step"] == 1
+    settings = newest(tmp_path / "a run")["settings"]
+    assert train.main(["--resume", str(tmp_path / "a run")]) == 0
+    assert newest(tmp_path / "a run")["step"] == 4
+    assert newest(tmp_path / "a run")["settings"] == settings, "the checkpoint knows them"
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_previous_one_taken(tmp_path, caplog):
-    old = checkpoints.write(tmp_path, 1, {"step": 1})
-    new = checkpoints.write(tmp_path, 2, {"step": 2})
-    data = bytearray(new.read_bytes())
-    data[len(data) // 2] ^= 1
-    new.write_bytes(data)
-    assert checkpoints.read(tmp_path) == (old, {"step": 1})
-    assert new.name in caplog.text
-    old.write_bytes(b"")
-    with pytest.raises(ddrnet.CheckpointError, match="every checkpoint"):
-        checkpoints.read(tmp_path)
-
-
-def test_two_checkpoints_are_kept_and_nothing_half_written(tmp_path):
-    for step in (1, 2, 3):
-        checkpoints.write(tmp_path, step, {"step": step})
-    assert [path.name[:20] for path in sorted(tmp_path.iterdir())] == [
-        "checkpoint_000000002",
-        "checkpoint_000000003",
+def test_bfloat16_resumes_exactly(tmp_path, monkeypatch):
+    words = [
+        "--synthetic-images",
+        "6",
+        "--epochs",
+        "2",
+        "--precision",
+        "bf16",
+        "--validate-every",
+        "0",
     ]
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        checkpoints.read(tmp_path / "elsewhere")
+    assert run_here(tmp_path / "whole", *words) == 0
+    with monkeypatch.context() as patch:
+        interrupted_after(2, patch)
+        assert run_here(tmp_path / "parts", *words) == 130
+    assert run_here(tmp_path / "parts", *words, "--resume") == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def write_labelled_folder(root, count=12):
-    """Images of 64 x 64 in which every pixel is labelled."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for index in range(count):
-            name = f"{split}/{index}.png"
-            save_png(root / "images" / name, rng.integers(0, 256, (64, 64, 3)))
-            save_png(root / "labels" / name, rng.integers(0, 3, (64, 64)))
-    (root / "classes.txt").write_text("one\ntwo\nthree\n")
-    return root
+def test_the_scale_of_half_precision_is_saved_and_restored(tmp_path):
+    def scaled(folder):
+        run, progress = started(folder, "--synthetic-images", 8)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=2)
+        run.accelerator.scaler = scaler
+        run.optimizer = accelerate.optimizer.AcceleratedOptimizer(
+            run.optimizer.optimizer, scaler=scaler
+        )
+        return run, progress
+
+    run, progress = scaled(tmp_path)
+    before = [parameter.clone() for parameter in run.network.parameters()]
+    batches = run.batches.after(0)
+    train.train_step(run, batches, 0)
+    assert run.accelerator.scaler.get_scale() == 2.0**126, "the gradients overflowed"
+    assert all(map(torch.equal, before, run.network.parameters()))
+    for progress.step in (1, 2, 3, 4):
+        train.train_step(run, batches, progress.step)
+    train.save(run, progress)
+    saved = newest(tmp_path)
+    assert saved["scaler"]["scale"] == run.accelerator.scaler.get_scale() < 2.0**127
+
+    other, _ = scaled(tmp_path / "other")
+    assert train.restore(other, saved).step == 4
+    assert other.accelerator.scaler.state_dict() == run.accelerator.scaler.state_dict()
+    for each in (run, other):
+        train.train_step(each, each.batches.after(4), 4)
+    assert same(dict(other.network.state_dict()), dict(run.network.state_dict()))
+    assert other.accelerator.scaler.state_dict() == run.accelerator.scaler.state_dict()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
+def test_accumulation_equals_a_larger_batch(tmp_path):
     data = write_labelled_folder(tmp_path / "data")
     words = (
-        f"--data folder --data-path {data} --loss ce --freeze-bn --scale 1 1 --epochs 7 --lr 1e-4 "
-        "--validate-every 7 --recipe paper --class-weights none --log-every 5"
+        f"--data folder --data-path {data} --recipe paper --loss ce --freeze-bn --scale 1 1 "
+        "--epochs 2 --lr 1e-3 --validate-every 0 --log-every 1 --class-weights none"
     ).split()
-    assert run_here(tmp_path / "one", *words, "--batch-size", 4) == 0
-    group = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    processes = [
-        start_process(tmp_path / "two", *words, RANK=rank, LOCAL_RANK=rank, **group)
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    assert "SyncBN needs GPUs" in errors[0]
-    one, two = newest(tmp_path / "one"), newest(tmp_path / "two")
-    assert one["step"] == two["step"] == 21
-    for name, value in one["model"].items():
-        torch.testing.assert_close(two["model"][name], value, rtol=0, atol=1e-5, msg=name)
-    assert one["best"] == pytest.approx(two["best"], abs=1e-3)
+    assert run_here(tmp_path / "once", *words, "--batch-size", 4) == 0
+    assert run_here(tmp_path / "twice", *words, "--batch-size", 2, "--accumulation", 2) == 0
+    assert newest(tmp_path / "once")["step"] == newest(tmp_path / "twice")["step"] == 6
+    assert_close_weights(tmp_path / "once", tmp_path / "twice", 1e-5)
+    assert_same_losses(tmp_path / "once", tmp_path / "twice", rel=1e-5)
 
 
-class OnMeta:
-    """A run on the meta device, which holds no values: whoever asks for one gets an error."""
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, caplog, log_every):
+    words = ["--synthetic-images", 8, "--epochs", 2, "--save-every", 1, "--log-every", log_every]
+    original = train.train_step
 
-    def __init__(self, folder, *words):
-        settings = recipes.parse([*TINY, "--output", str(folder), *words]).settings()
-        accelerator = accelerate.Accelerator(cpu=True)
-        accelerate.PartialState().device = accelerator.state.device = torch.device("meta")
-        generator = torch.Generator
-        with pytest.MonkeyPatch.context() as patch:  # there is no generator for that device
-            patch.setattr(torch, "Generator", lambda device="cpu": generator())
-            self.run = train.Run(settings, accelerator, "none")
-        self.loader = train.batches_from(self.run, 0)
+    def diverging(run, batches, step):
+        return original(run, batches, step) * (torch.nan if step == 2 else 1)
 
-    def steps(self, count):
-        for step in range(count):
-            train.train_step(self.run, self.loader, step)
-
-
-META = ["--synthetic-images", "8", "--ema", "0.9"]
-
-
-@pytest.mark.parametrize("loss", ["ohem", "ce"])
-def test_a_step_that_does_not_log_waits_for_nothing(tmp_path, loss):
-    OnMeta(tmp_path, *META, "--loss", loss).steps(3)
-
-
-@pytest.mark.parametrize(
-    "peek", [torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.tolist, float, bool]
-)
-def test_a_step_that_waits_would_be_noticed(tmp_path, peek):
-    meta = OnMeta(tmp_path, *META)
-    meta.steps(1)
-    criterion = meta.run.criterion
-
-    def peeking(output, target):
-        loss = criterion(output, target)
-        peek(loss.detach())
-        return loss
-
-    meta.run.criterion = peeking
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        meta.steps(1)
-
-
-def test_processes_share_every_epoch_without_overlap():
-    def batches(rank, processes, size, first=0):
-        sampler = train.GlobalBatches(13, size, rank, processes, seed=5)
-        sampler.epoch, sampler.first = 2, first
-        return list(sampler)
-
-    pairs = zip(batches(0, 2, 2), batches(1, 2, 2), strict=True)
-    assert [a + b for a, b in pairs] == batches(0, 1, 4)
-    assert batches(0, 1, 4, first=1) == batches(0, 1, 4)[1:]
-    drawn = [index for batch in batches(0, 1, 4) for index in batch]
-    assert len(set(drawn)) == 12
-
-
-@pytest.mark.parametrize("name", recipes.RECIPES)
-def test_any_argument_overrides_any_recipe(name, capsys):
-    assert train.main(["--recipe", name, "--lr", "0.5", "--crop-size", "64", "--print-config"]) == 0
-    about, _, shown = capsys.readouterr().out.partition("{")
-    shown = json.loads("{" + shown)
-    assert about.strip() == recipes.RECIPES[name].about
-    assert (shown["lr"], shown["crop_size"]) == (0.5, [64, 64])
-    for key, value in recipes.RECIPES[name].settings.items():
-        assert key == "lr" or shown[key] == value
-
-
-def test_the_known_command_is_understood():
-    words = shlex.split("--model ddrnet_23 --lr 0.001 --epochs 50 --data-path ROOT")
-    settings = recipes.parse(words).settings()
-    assert (settings.model, settings.lr, settings.epochs) == ("ddrnet_23", 0.001, 50)
-    assert (settings.data, settings.data_path) == ("cityscapes", "ROOT")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train_step", diverging)
+        assert run_here(tmp_path, *words) == 1
+    assert "the loss is nan at step 3: resume from the last checkpoint" in caplog.text
+    assert newest(tmp_path)["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -295,8 +198,95 @@ def test_the_known_command_is_understood():
         (["--synthetic-images", "1"], "make no step"),
         (["--resume"], "no checkpoint"),
         (["--init", "nonsense"], "nonsense"),
+        (["--data", "camvid", "--data-path", "nowhere"], "nowhere"),
+        (["--optimizer", "magic"], "magic"),
     ],
 )
-def test_a_wrong_argument_is_one_line(tmp_path, caplog, words, message):
+def test_a_wrong_argument_is_one_message(tmp_path, caplog, words, message):
     assert run_here(tmp_path / "run", *words) == 1
     assert message in caplog.text
+
+
+def test_a_missing_validation_set_is_noticed_before_training(tmp_path, caplog):
+    data = write_labelled_folder(tmp_path / "data", val_images=0)
+    words = ["--data", "folder", "--data-path", data, "--epochs", 1]
+    assert run_here(tmp_path / "run", *words) == 1
+    assert str(data / "images" / "val") in caplog.text
+    assert run_here(tmp_path / "run", *words, "--validate-every", 0) == 0
+
+
+class OnMeta:
+    """A run on the meta device, which holds no values: whoever asks for one gets an error."""
+
+    def __init__(self, folder, *words):
+        generator = torch.Generator
+        self.monitor = train.Monitor(folder, 0, False, {})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accelerate.state.PartialState, "default_device", torch.device("meta"))
+            # There is no generator for that device.
+            patch.setattr(torch, "Generator", lambda device="cpu": generator())
+            patch.setattr(train.building, "on_cpu", lambda settings: False)
+            self.run, self.progress = started(folder, "--no-cpu", *words)
+        assert self.run.accelerator.device.type == "meta"
+
+    def train(self, steps):
+        """Go through the loop as long as it writes no line of the log."""
+        asked = []
+
+        def enough():
+            asked.append(True)
+            if len(asked) == steps:
+                raise StopIteration
+            return False
+
+        def shown(tensor):
+            if sys._getframe(1).f_code.co_filename == torch._ops.__file__:
+                return "a tensor"  # what torch does for this device alone
+            raise RuntimeError("to show a tensor is to wait for it")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "__repr__", shown)
+            with pytest.raises(StopIteration):
+                train.train(self.run, self.progress, self.monitor, enough)
+
+
+META = ["--synthetic-images", "10", "--ema", "0.9", "--log-every", "100", "--validate-every", "0"]
+
+
+@pytest.mark.parametrize("loss", ["ohem", "ce"])
+def test_steps_that_do_not_log_wait_for_nothing(tmp_path, loss):
+    OnMeta(tmp_path, *META, "--loss", loss, "--accumulation", "1").train(4)
+
+
+WAITED = re.compile("meta|show|format")
+PEEKS = [torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.tolist, float, bool, str, print]
+PEEKS += ["{}".format, "{:.3f}".format]
+
+
+@pytest.mark.parametrize("peek", PEEKS)
+def test_waiting_inside_a_step_would_be_noticed(tmp_path, peek):
+    meta = OnMeta(tmp_path, *META)
+    criterion = meta.run.criterion
+
+    def peeking(output, target):
+        loss = criterion(output, target)
+        peek(loss.detach())
+        return loss
+
+    meta.run.criterion = peeking
+    with pytest.raises((RuntimeError, NotImplementedError, TypeError), match=WAITED):
+        meta.train(2)
+
+
+@pytest.mark.parametrize("part", ["train_step", "is_due"])
+def test_waiting_between_steps_would_be_noticed(tmp_path, part, monkeypatch):
+    meta, original = OnMeta(tmp_path, *META), getattr(train, part)
+
+    def peeking(*given):
+        if meta.progress.losses:
+            float(meta.progress.losses[-1])
+        return original(*given)
+
+    monkeypatch.setattr(train, part, peeking)
+    with pytest.raises(RuntimeError):
+        meta.train(3)

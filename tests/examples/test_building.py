@@ -1,0 +1,142 @@
+"""What settings become, examples/building.py: weights to start from, what cannot be had."""
+
+import logging
+
+import building
+import golden_data
+import pytest
+import torch
+from recipes import Settings, parse
+from training_runs import ALONE, newest, run_here, started, write_labelled_folder
+
+import ddrnet
+from ddrnet import factory
+from ddrnet.checkpoints import to_ddrnet
+
+NANO, SLIM = "ddrnet_23_nano", "ddrnet_23_slim"
+CITYSCAPES, CAMVID = ddrnet.CITYSCAPES.classes, ddrnet.CAMVID.classes
+
+
+def feasible(words, classes):
+    command = parse(words.split())
+    return building.feasible(command.settings(), command.given, classes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [("--class-weights cityscapes", "inverse_log, median_frequency or none"),
+     ("--precision fp16 --cpu", "--precision takes bf16 or no")],
+)  # fmt: skip
+def test_what_means_nothing_here_is_refused_if_it_was_asked_for(asked, refused):
+    with pytest.raises(ValueError, match=refused) as error:
+        feasible(asked, CAMVID)
+    assert "\n" not in str(error.value)
+
+
+def test_what_means_nothing_here_is_left_out_if_only_the_recipe_wants_it(caplog):
+    settings = feasible("--recipe single-gpu --cpu", CAMVID)
+    assert (settings.class_weights, settings.precision) == ("none", "no")
+    assert "not of the 11 of this data" in caplog.text
+    assert "a CPU does not train in fp16" in caplog.text
+
+
+def test_what_can_be_had_stays(caplog):
+    settings = feasible("--recipe paper --cpu", CITYSCAPES)
+    assert settings.class_weights == "cityscapes"
+    assert not caplog.records
+    criterion = building.build_criterion(settings, ddrnet.data.SyntheticStreets(1, (64, 64)))
+    assert len(criterion.criterion.class_weights) == 19
+
+
+def test_other_nineteen_classes_do_not_get_the_weights_of_cityscapes():
+    others = ddrnet.create_model(NANO, num_classes=19).classes
+    with pytest.raises(ValueError, match="not of the 19 of this data"):
+        feasible("--class-weights cityscapes", others)
+
+
+def initialised(init, classes=CAMVID, **settings):
+    return building.build_network(Settings(**{"model": NANO, **settings}), init, classes, ALONE)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A trained model of 19 classes: a state dict and a folder of save_pretrained."""
+    torch.manual_seed(7)
+    model = ddrnet.create_model(NANO, class_names=CITYSCAPES, aux_head=True)
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    ddrnet.save_pretrained(model, tmp_path / "folder")
+    return model
+
+
+HEADS = {f"{head}.conv2.{name}" for head in ("head", "aux_head") for name in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("name", ["own.pth", "folder"])
+def test_own_weights_of_other_classes_leave_the_last_convolutions(own, name, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        model = initialised(str(tmp_path / name))
+    assert model.classes == CAMVID
+    theirs = own.state_dict()
+    for key, value in model.state_dict().items():
+        assert (key in HEADS) != torch.equal(value, theirs.get(key, torch.empty(0))), key
+    assert f"starting from {tmp_path / name}" in caplog.text
+    assert "19 classes, the model 11" in caplog.text
+    total = len(theirs)
+    assert f"loaded {total - 4} of {total} tensors" in caplog.text
+
+
+def test_a_run_starts_from_the_checkpoint_of_another(tmp_path, fresh_process):
+    words = ["--synthetic-images", 4, "--epochs", 1]
+    assert run_here(tmp_path / "first", *words) == 0
+    checkpoint = next((tmp_path / "first").glob("checkpoint_*"))
+    data = write_labelled_folder(tmp_path / "data", 4, 2)
+    words = ["--data", "folder", "--data-path", data, "--init", checkpoint]
+    run, _ = started(tmp_path / "second", *words)
+    trained = newest(tmp_path / "first")["model"]
+    kept = [torch.equal(value, trained[key]) for key, value in run.network.state_dict().items()
+            if key not in HEADS]  # fmt: skip
+    assert all(kept)
+    assert run.network.num_classes == 3
+
+
+def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog):
+    official = golden_data.state_dict(golden_data.keys("official")[SLIM])
+    asked = []
+
+    def fetch(row, cache_dir):
+        asked.append(row.name)
+        return to_ddrnet(official)
+
+    monkeypatch.setattr(factory, "fetch_state_dict", fetch)
+    caplog.set_level(logging.INFO)
+    initialised("auto", model=SLIM)
+    assert asked == [f"{SLIM}.in1k"]
+    initialised("auto", model=NANO)
+    assert asked == [f"{SLIM}.in1k"]
+    assert "no ImageNet weights of ddrnet_23_nano: starting from random ones" in caplog.text
+    model = initialised("cityscapes", model=SLIM)
+    assert asked[1:] == [f"{SLIM}.cityscapes"]
+    assert model.pretrained is None
+
+
+def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
+    def fail(row, cache_dir):
+        raise ddrnet.WeightsUnavailableError("no network")
+
+    monkeypatch.setattr(factory, "fetch_state_dict", fail)
+    with pytest.raises(ddrnet.WeightsUnavailableError, match=r"no network .*--init none"):
+        initialised("auto", model=SLIM)
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "message"),
+    [
+        (SLIM, "imagenet", "no such file, nor weights of that name; expected none, auto, "),
+        (SLIM, "runs/best/model.safetensors", "no such file"),
+        (f"{SLIM}.cityscapes", "auto", f"pass --model {SLIM}, and --init cityscapes"),
+        ("ddrnet_32", "none", "did you mean"),
+    ],
+)
+def test_a_wrong_start_says_what_to_pass(model, init, message):
+    with pytest.raises(ValueError, match=message):
+        initialised(init, model=model)

@@ -1,0 +1,40 @@
+"""The checkpoints of a run, examples/checkpoints.py."""
+
+import checkpoints
+import pytest
+
+import ddrnet
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_taken(tmp_path, caplog):
+    old = checkpoints.write(tmp_path, 1, {"step": 1})
+    new = checkpoints.write(tmp_path, 2, {"step": 2})
+    data = bytearray(new.read_bytes())
+    data[len(data) // 2] ^= 1
+    new.write_bytes(data)
+    assert checkpoints.read(tmp_path) == (old, {"step": 1})
+    assert new.name in caplog.text
+    old.write_bytes(b"")
+    with pytest.raises(ddrnet.CheckpointError, match="every checkpoint"):
+        checkpoints.read(tmp_path)
+
+
+def test_two_checkpoints_are_kept_and_nothing_half_written(tmp_path):
+    for step in (1, 2, 3):
+        checkpoints.write(tmp_path, step, {"step": step})
+    assert [path.name[:20] for path in sorted(tmp_path.iterdir())] == [
+        "checkpoint_000000002",
+        "checkpoint_000000003",
+    ]
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        checkpoints.read(tmp_path / "elsewhere")
+
+
+def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
+    with (
+        checkpoints.lock(tmp_path / "run"),
+        pytest.raises(OSError, match=f"another process trains into {tmp_path / 'run'}"),
+    ):
+        checkpoints.lock(tmp_path / "run")
+    with checkpoints.lock(tmp_path / "run"):
+        pass

@@ -1,0 +1,150 @@
+"""Small training runs, in this process and in others, and what they leave."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import accelerate
+import checkpoints
+import numpy as np
+import pytest
+import recipes
+import torch
+import train
+from data_files import save_png
+
+EXAMPLES = Path(train.__file__).parent
+TINY = shlex.split(
+    "--model ddrnet_23_nano --init none --data synthetic --synthetic-size 64x128 --crop-size 64 "
+    "--batch-size 2 --workers 0 --precision no --class-weights none --cpu"
+)
+ALONE = SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"))
+"""What the parts of a run ask an accelerator for."""
+
+FEW_CLASSES = ("one", "two", "three")
+
+
+def run_here(folder, *words):
+    """Run the command in this process; returns its exit code."""
+    code = train.main([*TINY, "--output", str(folder), *map(str, words)])
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return code
+
+
+def started(folder, *words):
+    """Return a run before its next step and its progress, in this process."""
+    command = recipes.parse([*TINY, "--output", str(folder), *map(str, words)])
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return train.start(command, ExitStack(), is_main=False)
+
+
+class Training:
+    """A run in another process, or several: `launcher` are the words before the script.
+
+    It is the leader of a group of processes of its own; what it says goes to a file.
+    """
+
+    def __init__(self, folder, *words, launcher=(), **env):
+        self.folder, self._said = folder, folder.parent / f"{folder.name}.txt"
+        variables = {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1", **env}
+        command = [sys.executable, *launcher, EXAMPLES / "train.py", *TINY, "--output", folder]
+        with self._said.open("a") as file:
+            self.process = subprocess.Popen(
+                [*map(str, command), *map(str, words)],
+                env=os.environ | variables,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self):
+        return self._said.read_text()
+
+    def wait(self, seconds=300):
+        """Return the exit code."""
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self.process.kill()
+
+    def wait_for_step(self, step):
+        """Wait until there is a checkpoint of at least `step`."""
+        while not any(int(p.name.split("_")[1][:9]) >= step for p in self.folder.glob("*.pt")):
+            assert self.process.poll() is None, self.said
+            time.sleep(0.005)
+
+
+def torchrun(processes):
+    return (
+        *("-m", "torch.distributed.run", "--nproc-per-node", processes),
+        *("--master-port", free_port()),
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def newest(folder):
+    return checkpoints.read(Path(folder))[1]
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def losses_of(folder):
+    return [(row["step"], row["loss"]) for row in log_of(folder) if "loss" in row]
+
+
+def assert_same_losses(first, second, rel):
+    (steps, one), (others_steps, other) = (zip(*losses_of(f), strict=True) for f in (first, second))
+    assert steps == others_steps
+    assert one == pytest.approx(other, rel=rel, abs=0)
+
+
+LEARNED = ("model", "evaluated", "optimizer", "step", "best", "losses")
+
+
+def assert_same_run(first, second, names=(*LEARNED, "generators")):
+    one, other = newest(first), newest(second)
+    for name in names:
+        assert same(one[name], other[name]), name
+
+
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def assert_close_weights(first, second, atol):
+    one, other = newest(first)["model"], newest(second)["model"]
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=atol, msg=name)
+
+
+def write_labelled_folder(root, train_images=12, val_images=12):
+    """Images of 64 x 64 in which every pixel is labelled."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train_images), ("val", val_images)):
+        for index in range(count):
+            name = f"{split}/{index}.png"
+            save_png(root / "images" / name, rng.integers(0, 256, (64, 64, 3)))
+            save_png(root / "labels" / name, rng.integers(0, 3, (64, 64)))
+    (root / "classes.txt").write_text("\n".join(FEW_CLASSES))
+    return root
