@@ -1,5 +1,7 @@
 """Plain independent versions of what the library does, to hold results and speeds against."""
 
+import random
+
 import numpy as np
 import torch
 from PIL import Image
@@ -33,6 +35,12 @@ def resize_then_crop(image, labels, crop_size, scale, rng):
     return image[window], labels[window]
 
 
+def plain_normalisation(image):
+    """(H, W, 3) uint8 -> float32."""
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    return (image.astype(np.float32) / 255 - mean) / std
+
+
 def plain_training_sample(image_path, labels_path, rows, crop_size, scale, rng):
     """What published training code does for one sample, `rng` a `random.Random`.
 
@@ -44,8 +52,7 @@ def plain_training_sample(image_path, labels_path, rows, crop_size, scale, rng):
     size = round(image.shape[1] * factor), round(image.shape[0] * factor)
     image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    pixels = (image.astype(np.float32) / 255 - mean) / std
+    pixels = plain_normalisation(image)
     missing = [(0, max(0, crop - side)) for crop, side in zip(crop_size, labels.shape, strict=True)]
     pixels = np.pad(pixels, [*missing, (0, 0)])
     labels = np.pad(labels, missing, constant_values=255)
@@ -98,3 +105,34 @@ def mean_probabilities(network, images, scales, flip):
             total = total + (logits.flip(3) if mirrored else logits).softmax(1)
             views += 1
     return total / views
+
+
+def plain_training(model, load, samples, epochs, batch_size, lr, min_kept, seed):
+    """Train as published code does, and return the loss of each step.
+
+    `model` gives logits and auxiliary logits at stride 8; `load(index, rng)` gives one of so many
+    `samples`, normalised and augmented, `rng` a `random.Random`.
+    """
+    rng = random.Random(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+    steps, losses = epochs * (samples // batch_size), []
+    for _ in range(epochs):
+        order = rng.sample(range(samples), samples)
+        for first in range(0, samples - batch_size + 1, batch_size):
+            batch = [load(index, rng) for index in order[first : first + batch_size]]
+            images, target = (torch.stack(parts) for parts in zip(*batch, strict=True))
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 - len(losses) / steps) ** 0.9
+            losses.append(plain_training_step(model, optimizer, images, target, min_kept))
+    return losses
+
+
+def plain_training_step(model, optimizer, images, target, min_kept):
+    """Change the weights once; return the loss: OHEM of both heads, the auxiliary one times 0.4."""
+    optimizer.zero_grad()
+    logits, auxiliary = model(images)
+    loss = ohem_cross_entropy(logits, target, 0.9, min_kept)
+    loss = loss + 0.4 * ohem_cross_entropy(auxiliary, target, 0.9, min_kept)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
