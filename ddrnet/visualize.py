@@ -88,7 +88,7 @@ def overlay(
 
 
 def with_legend(
-    picture: Image.Image, labels: ArrayLike, classes: Sequence[ClassLabel]
+    picture: Image.Image, labels: ArrayLike, classes: Sequence[ClassLabel], *, note: str = ""
 ) -> Image.Image:
     """Return a picture with a panel below: the classes present and their shares, largest first.
 
@@ -100,6 +100,7 @@ def with_legend(
         picture: RGB, such as what `overlay` returned.
         labels: (H, W) class indices, of any size.
         classes: The class of each index.
+        note: A line of text below the classes.
 
     Raises:
         ValueError: If labels are not a map of integers, or a value is no class.
@@ -108,9 +109,33 @@ def with_legend(
 
     text_size = max(_SMALLEST_TEXT, round(math.sqrt(picture.width * picture.height) / 60))
     panel = _panel(_entries(class_shares(labels, classes), classes), picture.width, text_size)
-    canvas = Image.new("RGB", (panel.width, picture.height + panel.height), _PANEL)
-    canvas.paste(picture, ((panel.width - picture.width) // 2, 0))
-    canvas.paste(panel, (0, picture.height))
+    parts = [picture, panel, *([_line(note, text_size)] if note else [])]
+    width = max(part.width for part in parts)
+    canvas = Image.new("RGB", (width, sum(part.height for part in parts)), _PANEL)
+    top = 0
+    for part in parts:
+        canvas.paste(part, ((width - part.width) // 2, top))
+        top += part.height
+    return canvas
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return RGB pictures in a row from left to right, their tops aligned, a gap between them.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from PIL import Image
+
+    if not pictures:
+        raise ValueError("expected at least one picture, got none")
+    gap = max(2, pictures[0].width // 128)
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    canvas = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PANEL)
+    left = 0
+    for picture in pictures:
+        canvas.paste(picture, (left, 0))
+        left += picture.width + gap
     return canvas
 
 
@@ -187,6 +212,17 @@ def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Ima
         left, middle = grid.position(index)
         _draw_entry(draw, entry, font, text_size, left, middle, grid.entry_width)
     return panel
+
+
+def _line(text: str, text_size: int) -> Image.Image:
+    """Draw a line of text as wide as it needs, with a margin below that of a legend."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(text_size)
+    size = math.ceil(font.getlength(text)) + 2 * text_size, 2 * text_size
+    line = Image.new("RGB", size, _PANEL)
+    ImageDraw.Draw(line).text((text_size, text_size // 2), text, _SHARE, font, anchor="lm")
+    return line
 
 
 def _grid(

@@ -14,6 +14,7 @@ from ddrnet.visualize import (
     overlay,
     palette_image,
     percent,
+    side_by_side,
     with_legend,
 )
 
@@ -167,3 +168,24 @@ def test_many_classes_and_long_names_stay_within_bounds():
     panel = legend_of(np.arange(256).reshape(16, 16), classes, width=64, height=64)
     assert panel.width < 4 * panel.height
     assert panel.height < 4 * panel.width
+
+
+def test_a_note_stands_below_the_legend():
+    picture = Image.new("RGB", (600, 100))
+    plain = with_legend(picture, LABELS, CLASSES)
+    noted = with_legend(picture, LABELS, CLASSES, note="only rendered")
+    assert noted.height > plain.height
+    assert noted.crop((0, 0, *plain.size)) == plain
+    assert (np.array(noted.crop((0, plain.height, *noted.size))) != PANEL).any()
+    narrow = with_legend(Image.new("RGB", (32, 32)), [[255]], CLASSES, note="a long note " * 20)
+    assert narrow.width > 600
+
+
+def test_pictures_stand_side_by_side():
+    red, blue = Image.new("RGB", (256, 10), RED), Image.new("RGB", (30, 20), BLUE)
+    row = np.array(side_by_side([red, blue]))
+    assert row.shape == (20, 256 + 2 + 30, 3)
+    np.testing.assert_array_equal(row[:10, :256], np.array(red))
+    np.testing.assert_array_equal(row[:, -30:], np.array(blue))
+    with pytest.raises(ValueError, match="at least one"):
+        side_by_side([])
