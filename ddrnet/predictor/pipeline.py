@@ -101,7 +101,11 @@ def prepare(model: DDRNet, images: Tensor) -> Tensor:
 
 
 def write(
-    results: Results, image: Tensor, labels: NDArray[np.uint8], classes: Sequence[ClassLabel]
+    results: Results,
+    image: Tensor,
+    labels: NDArray[np.uint8],
+    classes: Sequence[ClassLabel],
+    note: str = "",
 ) -> None:
     """Write the label map and the overlay with its legend, each file as a whole or not at all.
 
@@ -110,23 +114,41 @@ def write(
         image: (3, H, W) uint8 RGB.
         labels: (H, W) class indices.
         classes: The class of each index.
+        note: Written below the legend, and into the label map as the comment of its PNG.
 
     Raises:
         OSError: If a file cannot be written; it names the file.
     """
-    blended = with_legend(overlay(image, labels, classes), labels, classes)
-    results.labels.parent.mkdir(parents=True, exist_ok=True)
-    _write_png(palette_image(labels, classes), results.labels, _SMALL)
-    _write_png(blended, results.overlay, _FAST)
+    blended = with_legend(overlay(image, labels, classes), labels, classes, note=note)
+    write_png(palette_image(labels, classes), results.labels, _SMALL, comment=note)
+    write_png(blended, results.overlay, comment=note)
+
+
+def write_png(
+    picture: Image.Image, path: Path, compression: int = _FAST, *, comment: str = ""
+) -> None:
+    """Write a PNG as a whole or not at all; its folder is made.
+
+    Args:
+        picture: The picture.
+        path: The file.
+        compression: The level, 0-9.
+        comment: Kept in the file as text.
+
+    Raises:
+        OSError: If it cannot be written; it names the file.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    content, info = io.BytesIO(), PngInfo()
+    if comment:
+        info.add_text("Comment", comment)
+    picture.save(content, "PNG", compress_level=compression, pnginfo=info)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 def _luma(images: Tensor) -> Tensor:
     """Map (N, 3, H, W) uint8 to (N, 1, H, W) floats from 0 to 1, unrounded."""
     weights = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
     return (images * weights).sum(dim=1, keepdim=True)
-
-
-def _write_png(picture: Image.Image, path: Path, compression: int) -> None:
-    content = io.BytesIO()
-    picture.save(content, "PNG", compress_level=compression)
-    write_atomically(path, content.getvalue())
