@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import accelerate
 import torch
@@ -33,7 +34,8 @@ def feasible(settings: Settings, given: Collection[str], classes: Sequence[Class
     Raises:
         ValueError: If one of them was `given` on the command line.
     """
-    off, reasons = {"class_weights": "none", "precision": "no"}, {}
+    off: dict[str, Any] = {"class_weights": "none", "precision": "no"}
+    reasons = {}
     if settings.class_weights == "cityscapes" and not _are_cityscapes(classes):
         reasons["class_weights"] = (
             f"the cityscapes class weights are of its 19 classes, not of the {len(classes)} of "
@@ -77,21 +79,22 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
             max_class_share=settings.max_class_share,
             color_jitter=settings.color_jitter,
         )
-    common = {"transforms": transforms, "label_dtype": torch.uint8}
+    common: dict[str, Any] = {"transforms": transforms, "label_dtype": torch.uint8}
     if settings.data == "synthetic":
         count = settings.synthetic_images if training else max(settings.synthetic_images // 4, 1)
         seed = 2 * settings.seed + (not training)
         return ddrnet.data.SyntheticStreets(count, settings.synthetic_size, seed=seed, **common)
     if settings.data_path is None:
         raise ValueError(f"--data {settings.data} needs --data-path (or try --data synthetic)")
-    root, common = Path(settings.data_path), common | {"seed": settings.seed}
-    common["cache_dir"] = settings.cache_dir
+    root = Path(settings.data_path)
+    common |= {"seed": settings.seed, "cache_dir": settings.cache_dir}
     if settings.data == "folder":
         names = (root / "classes.txt").read_text().splitlines()
         folders = root / "images" / split, root / "labels" / split
         return ddrnet.data.SegmentationFolder(*folders, names, **common)
-    kind = {"cityscapes": ddrnet.data.Cityscapes, "camvid": ddrnet.data.CamVid}[settings.data]
-    return kind(root, split, **common)
+    if settings.data == "camvid":
+        return ddrnet.data.CamVid(root, split, **common)
+    return ddrnet.data.Cityscapes(root, split, **common)
 
 
 def open_held_out(settings: Settings) -> SegmentationDataset | None:

@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 # fmt: off
 CITYSCAPES_WEIGHTS = (
@@ -35,13 +35,11 @@ class Settings:
         "what to start from: none, a tag such as in1k or cityscapes, or the path of a checkpoint, "
         "whose classes may be others; auto is in1k where there is one",
     )
-    data: str = _option(
-        "cityscapes", "what to train on", choices=("cityscapes", "camvid", "folder", "synthetic")
+    data: Literal["cityscapes", "camvid", "folder", "synthetic"] = _option(
+        "cityscapes", "what to train on"
     )
-    data_path: str | None = _option(None, "the data set's folder", type=str, metavar="ROOT")
-    cache_dir: str | None = _option(
-        None, "a folder that keeps decoded samples", type=str, metavar="DIR"
-    )
+    data_path: str | None = _option(None, "the data set's folder", metavar="ROOT")
+    cache_dir: str | None = _option(None, "a folder that keeps decoded samples", metavar="DIR")
     train_split: str = _option("train", "what is trained on; trainval for a test server")
     val_split: str = _option("val", "what is validated on")
     synthetic_images: int = _option(400, "rendered streets to train on", least=1)
@@ -64,23 +62,21 @@ class Settings:
     power: float = _option(0.9, "of the polynomial schedule")
     warmup_epochs: int = _option(0, "epochs of rising learning rate")
     ema: float = _option(0.0, "decay of the averaged weights that are validated; 0: none")
-    loss: str = _option("ohem", "which pixels count", choices=("ohem", "ce"))
+    loss: Literal["ohem", "ce"] = _option("ohem", "which pixels count: the hard ones, or all (ce)")
     ohem_threshold: float = _option(0.9, "probability below which a pixel is hard")
     min_kept: int = _option(131072, "pixels OHEM keeps at least, per process and pass", least=1)
-    min_kept_fraction: float | None = _option(None, "the same as a share of the pixels, 0-1")
+    min_kept_fraction: float | None = _option(None, "the same as a share, 0-1, in its place")
     aux_weight: float = _option(0.4, "of the auxiliary loss; 0: no auxiliary head")
-    class_weights: str = _option(
-        "none",
-        "cityscapes: the published ones; the last two are counted in the training labels",
-        choices=("none", "cityscapes", "inverse_log", "median_frequency"),
+    class_weights: Literal["none", "cityscapes", "inverse_log", "median_frequency"] = _option(
+        "none", "cityscapes: the published ones; the last two are counted in the training labels"
     )
     freeze_bn: bool = _option(False, "keep BatchNorm as it is, for tiny batches")
-    precision: str = _option("no", "of mixed precision", choices=("no", "fp16", "bf16"))
+    precision: Literal["no", "fp16", "bf16"] = _option("no", "of mixed precision")
     channels_last: bool = _option(True, "whether channels are innermost in memory")
     cpu: bool = _option(False, "use no accelerator")
     seed: int = _option(0, "of weights, order and augmentation")
     output: str | None = _option(
-        None, "the run's folder; runs/DATA-MODEL by default", type=str, metavar="DIR"
+        None, "the run's folder; runs/DATA-MODEL by default", metavar="DIR"
     )
     validate_every: int = _option(1, "epochs between validations; 0: never")
     log_every: int = _option(20, "steps between lines of the log", least=1)
@@ -188,36 +184,39 @@ def parse(argv: Sequence[str] | None = None) -> CommandLine:
         metavar="PATH",
         help="go on from a checkpoint or a run's folder; without PATH from the newest of the run",
     )
+    hints = get_type_hints(Settings)
     for field in dataclasses.fields(Settings):
-        _add_setting(parser, field)
+        _add_setting(parser, field, hints[field.name])
     given = vars(parser.parse_args(argv))
     recipe, resume, print_config = (given.pop(n) for n in ("recipe", "resume", "print_config"))
     return CommandLine(recipe, given, resume, print_config)
 
 
-def _add_setting(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+def _add_setting(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
     default = RECIPES[DEFAULT_RECIPE].settings.get(field.name, field.default)
     shown = field.metadata["help"].replace("%", "%%")
     if default is not None:
         shown += f" (default: {_shown(default)})"
-    parser.add_argument(flag, default=argparse.SUPPRESS, help=shown, **_kind(field))
+    parser.add_argument(flag, default=argparse.SUPPRESS, help=shown, **_kind(field, hint))
 
 
-def _kind(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    """Return how argparse reads a setting."""
-    told = {key: field.metadata[key] for key in ("choices", "metavar") if key in field.metadata}
-    if isinstance(field.default, bool):
+def _kind(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    """Return how argparse reads a setting of this type."""
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if isinstance(field.default, int):
+    if hint is int:
         least = field.metadata.get("least", 0)
         return {"type": functools.partial(_whole_number, least=least), "metavar": "N"}
-    if field.name.endswith("_size"):
+    if get_origin(hint) is tuple and int in get_args(hint):
         return {"type": _size, "metavar": "HxW"}
-    if isinstance(field.default, tuple):
+    if get_origin(hint) is tuple:
         return {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
-    kind = field.metadata.get("type", float if field.default is None else type(field.default))
-    return {"type": kind, **({"metavar": "X"} if kind is float else {}), **told}
+    if hint is float or float in get_args(hint):
+        return {"type": float, "metavar": "X"}
+    return {"metavar": field.metadata.get("metavar", "NAME")}
 
 
 def _shown(default: Any) -> str:

@@ -198,7 +198,7 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
     """Put a run into the state of a checkpoint.
 
     Raises:
-        ValueError: If its position means nothing here.
+        ValueError: If it is of another network, or its position means nothing here.
     """
     steps = run.batches.steps_per_epoch
     if state["steps_per_epoch"] != steps:
@@ -206,8 +206,14 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
             f"the checkpoint is of a run of {state['steps_per_epoch']} steps per epoch, this has "
             f"{steps}: resume with the same data, batch size, accumulation and processes"
         )
-    run.network.load_state_dict(state["model"])
-    run.evaluated.load_state_dict(state["evaluated"])
+    try:
+        run.network.load_state_dict(state["model"])
+        run.evaluated.load_state_dict(state["evaluated"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"the checkpoint does not fit {run.settings.model} of {run.network.num_classes} "
+            "classes: resume with the same model, data and auxiliary head"
+        ) from error
     run.optimizer.load_state_dict(state["optimizer"])
     if run.accelerator.scaler is not None and state["scaler"] is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])

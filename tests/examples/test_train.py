@@ -207,6 +207,15 @@ def test_a_wrong_argument_is_one_message(tmp_path, caplog, words, message):
     assert message in caplog.text
 
 
+def test_a_checkpoint_of_another_network_or_length_is_refused(tmp_path, caplog):
+    words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", 0]
+    assert run_here(tmp_path, *words) == 0
+    assert run_here(tmp_path, *words, "--resume", "--aux-weight", 0) == 1
+    assert "does not fit ddrnet_23_nano of 19 classes: resume with the same model" in caplog.text
+    assert run_here(tmp_path, *words, "--resume", "--batch-size", 4) == 1
+    assert "a run of 2 steps per epoch, this has 1" in caplog.text
+
+
 def test_a_missing_validation_set_is_noticed_before_training(tmp_path, caplog):
     data = write_labelled_folder(tmp_path / "data", val_images=0)
     words = ["--data", "folder", "--data-path", data, "--epochs", 1]
