@@ -119,6 +119,16 @@ def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog):
     assert model.pretrained is None
 
 
+def test_weights_that_ship_are_a_start_for_other_classes(caplog):
+    caplog.set_level(logging.INFO)
+    for name in ddrnet.list_models(NANO, pretrained=True):
+        model = initialised(name.partition(".")[2], classes=["one", "two"])
+        assert model.num_classes == 2
+        trained = ddrnet.create_model(name, pretrained=True)
+        assert torch.equal(model.stem[0].weight, trained.stem[0].weight)
+        assert f"starting from {name}" in caplog.text
+
+
 def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
     def fail(row, cache_dir):
         raise ddrnet.WeightsUnavailableError("no network")
