@@ -89,12 +89,18 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
     root = Path(settings.data_path)
     common |= {"seed": settings.seed, "cache_dir": settings.cache_dir}
     if settings.data == "folder":
-        names = (root / "classes.txt").read_text().splitlines()
         folders = root / "images" / split, root / "labels" / split
-        return ddrnet.data.SegmentationFolder(*folders, names, **common)
+        return ddrnet.data.SegmentationFolder(*folders, _class_names(root), **common)
     if settings.data == "camvid":
         return ddrnet.data.CamVid(root, split, **common)
     return ddrnet.data.Cityscapes(root, split, **common)
+
+
+def _class_names(root: Path) -> list[str]:
+    path = root / "classes.txt"
+    if not path.is_file():
+        raise ValueError(f"--data folder needs {path}: the name of each class on a line")
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def open_held_out(settings: Settings) -> SegmentationDataset | None:

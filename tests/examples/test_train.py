@@ -199,6 +199,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, capl
         (["--resume"], "no checkpoint"),
         (["--init", "nonsense"], "nonsense"),
         (["--data", "camvid", "--data-path", "nowhere"], "nowhere"),
+        (["--data", "folder", "--data-path", "nowhere"], "needs nowhere/classes.txt"),
         (["--optimizer", "magic"], "magic"),
     ],
 )
