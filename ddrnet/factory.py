@@ -183,8 +183,11 @@ def _find_origin(name: str, pretrained: bool, cache_dir: str | PathLike[str] | N
         return _Origin(config, _Options())
     row = registry.get_weights(name)
     options = _Options(classes=row.classes or None, preprocessing=row.preprocessing)
-    state = fetch_state_dict(row, cache_dir) if pretrained else None
-    return _Origin(config, options, state, row)
+    if not pretrained:
+        return _Origin(config, options)
+    if row.caveat:
+        logger.warning("%s: %s", row.name, row.caveat)
+    return _Origin(config, options, fetch_state_dict(row, cache_dir), row)
 
 
 def _from_folder(name: str, weights: bool, cache_dir: str | PathLike[str] | None) -> _Origin:

@@ -29,9 +29,14 @@ def fences(language):
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     """A folder with what the examples name, and formula weights in place of downloads."""
+    fetch = factory.fetch_state_dict
     official = golden_data.state_dict(golden_data.keys("official")[SLIM])
     torch.save(official, tmp_path / "theirs.pth")
-    monkeypatch.setattr(factory, "fetch_state_dict", lambda row, cache_dir: to_ddrnet(official))
+    monkeypatch.setattr(
+        factory,
+        "fetch_state_dict",
+        lambda row, cache: fetch(row, cache) if row.packaged else to_ddrnet(official),
+    )
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
         Image.effect_noise((96, 64), 80).convert("RGB").save(path)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ddrnet import __version__
-from ddrnet.cli import convert, data, evaluate, predict, publish
+from ddrnet.cli import convert, data, demo, evaluate, predict, publish
 from ddrnet.cli import list as list_
 from ddrnet.errors import DDRNetError
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ddrnet {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (list_, predict, evaluate, data, convert, publish):
+    for command in (list_, demo, predict, evaluate, data, convert, publish):
         command.add_parser(subparsers)
     return parser
 

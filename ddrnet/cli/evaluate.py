@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddrnet.cli.models import add_model_arguments, trained_model
+from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
 from ddrnet.cli.table import aligned
 from ddrnet.errors import DatasetError
 from ddrnet.labels import ClassLabel
@@ -177,6 +177,7 @@ def _fields(
         "images": len(dataset),
         "scales": args.scales,
         "flip": args.flip,
+        "note": caveat_of(args.model, args.checkpoint) or None,
         "mean_iou": _number(scores.mean_iou),
         "pixel_accuracy": _number(scores.pixel_accuracy),
         "frequency_weighted_iou": _number(scores.frequency_weighted_iou),

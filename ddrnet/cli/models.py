@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ddrnet.network import DDRNet
 
 DEFAULT_MODEL = "ddrnet_23_slim"
+OFFLINE_MODEL = "ddrnet_23_nano.camvid"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +50,15 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
         return create_model(name, pretrained=True)
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(
-            f"{error} (on the command line: --checkpoint FILE)"
+            f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL} ships with ddrnet "
+            f"and needs no network: --model {OFFLINE_MODEL}"
         ) from error
+
+
+def caveat_of(name: str | None, checkpoint: str | None) -> str:
+    """Return what files made with these weights have to say, or ""; the log has said it."""
+    name = name or DEFAULT_MODEL
+    return registry.get_weights(name).caveat if not checkpoint and registry.is_model(name) else ""
 
 
 def _model_of_checkpoint(name: str | None, path: str) -> DDRNet:

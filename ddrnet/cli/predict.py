@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddrnet.cli.models import add_model_arguments, trained_model
+from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
@@ -63,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     model = trained_model(args.model, args.checkpoint)
     check_model(model)
-    return _predict_all(model.to(device).eval(), images, results)
+    note = caveat_of(args.model, args.checkpoint)
+    return _predict_all(model.to(device).eval(), images, results, note)
 
 
-def _predict_all(model: DDRNet, images: Sequence[Path], results: Sequence[Results]) -> int:
+def _predict_all(
+    model: DDRNet, images: Sequence[Path], results: Sequence[Results], note: str
+) -> int:
     from torch import OutOfMemoryError
     from tqdm import tqdm
 
@@ -84,7 +87,7 @@ def _predict_all(model: DDRNet, images: Sequence[Path], results: Sequence[Result
             tqdm.write(f"ddrnet: error: {_naming(path, error)}", file=sys.stderr)
             exit_code = 1
             continue
-        write(paths, image, labels, model.classes)
+        write(paths, image, labels, model.classes, note)
         table = shares_table(class_shares(labels, model.classes).tolist(), model.classes)
         tqdm.write(f"{path} -> {paths.overlay}\n{table}")
     return exit_code

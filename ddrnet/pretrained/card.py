@@ -68,6 +68,7 @@ def provenance(row: WeightsRow) -> str:
         "Extra data": row.extra_data,
         "Distillation": row.distillation,
         "Recipe": row.recipe,
+        "Note": row.caveat,
         "Not verified": " ".join(row.unverified),
     }
     return "\n".join(f"* {name}: {fact}" for name, fact in facts.items() if fact)

@@ -15,14 +15,14 @@ from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
 from ddrnet.checkpoints.contents import HEADS
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically, writing_to
+from ddrnet.pretrained.cache import CacheFolder, Record, sha256_of, write_atomically, writing_to
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
 from ddrnet.pretrained.tensors import differences, listed, read_safetensors, serialize
 from ddrnet.pretrained.verification import Verdict, check
 from ddrnet.registry import get_config
 from ddrnet.weights import rows_of
-from ddrnet.weights.row import HubFile, Source, WebFile, WeightsRow
+from ddrnet.weights.row import HubFile, PackagedFile, Source, WebFile, WeightsRow
 
 logger = logging.getLogger("ddrnet")
 
@@ -38,7 +38,8 @@ def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None)
     """Return the path of a row's weights, fetched, verified and converted if need be.
 
     The first call fetches from the sources in order; later ones read one file and no network.
-    Processes that start together fetch once.
+    Processes that start together fetch once. Weights that ship with this package are read where
+    they lie.
 
     Args:
         row: A row of the weights table.
@@ -48,8 +49,8 @@ def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None)
         A safetensors file with this library's tensor names.
 
     Raises:
-        WeightsUnavailableError: If no source gives the weights, with every reason, or if the
-            cache cannot be written.
+        WeightsUnavailableError: If no source gives the weights, with every reason, if the cache
+            cannot be written, or if a file of this package is damaged.
     """
     return _fetch_from(source_groups(row), row, cache_dir)
 
@@ -63,6 +64,8 @@ def fetch_original(row: WeightsRow, cache_dir: str | PathLike[str] | None = None
 def _fetch_from(
     groups: Sequence[Sequence[Source]], row: WeightsRow, cache_dir: str | PathLike[str] | None
 ) -> Path:
+    if row.packaged is not None:
+        return _intact(row.packaged)
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     fetch = _Fetch(row, CacheFolder.of(row, root), root)
     for sources in groups:
@@ -70,6 +73,16 @@ def _fetch_from(
         if path is not None:
             return path
     raise WeightsUnavailableError(fetch.explanation())
+
+
+def _intact(file: PackagedFile) -> Path:
+    try:
+        if sha256_of(file.path) == file.sha256:
+            return file.path
+        state = "is damaged"
+    except OSError as error:
+        state = f"cannot be read ({error.strerror})"
+    raise WeightsUnavailableError(f"{file.path}, a part of this package, {state}: reinstall ddrnet")
 
 
 @dataclass

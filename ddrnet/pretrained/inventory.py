@@ -43,6 +43,8 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
         row: A row of the weights table.
         cache_dir: Replaces the Hub's and this library's caches.
     """
+    if row.packaged is not None:
+        return CachedWeights(row.packaged.path, row.packaged.size, "ships with ddrnet")
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     for sources in source_groups(row):
         for file in (source for source in sources if isinstance(source, HubFile)):
@@ -71,7 +73,10 @@ def remove_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> int:
 
     Raises:
         OSError: If a file cannot be deleted.
+        ValueError: If the weights are a part of this package.
     """
+    if row.packaged is not None:
+        raise ValueError(f"{row.name} ships with ddrnet and stays: {row.packaged.path}")
     folder = CacheFolder.of(row, cache_dir)
     if not folder.path.is_dir():
         return _remove_all(row, cache_dir)

@@ -23,6 +23,15 @@ def serialize(state: Mapping[str, Tensor]) -> bytes:
     return save(tensors, metadata={"format": "pt"})
 
 
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict with the weights of convolutions in half precision, as files ship.
+
+    BatchNorm and biases keep their precision: they are few, and running variances may exceed what
+    half precision can hold.
+    """
+    return {key: tensor.half() if tensor.ndim == 4 else tensor for key, tensor in state.items()}
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, and nothing that a pickle could hide in.
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from ddrnet.weights import mmseg, official, supergradients
+from ddrnet.weights import mmseg, official, shipped, supergradients
 from ddrnet.weights.row import WeightsRow
 
-ROWS: tuple[WeightsRow, ...] = (*official.ROWS, *mmseg.ROWS, *supergradients.ROWS)
+ROWS: tuple[WeightsRow, ...] = (
+    *official.ROWS,
+    *mmseg.ROWS,
+    *supergradients.ROWS,
+    *shipped.ROWS,
+)
 """Every registered checkpoint."""
 
 DEFAULT_TAGS = {
+    "ddrnet_23_nano": "camvid",
     "ddrnet_23_slim": "cityscapes",
     "ddrnet_23": "cityscapes",
     "ddrnet_39": "cityscapes_sg",

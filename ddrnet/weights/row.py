@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ddrnet.labels import ClassLabel
@@ -103,6 +104,31 @@ class HubFile(Source):
         return f"hf-hub:{self.repo}@{self.revision}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PackagedFile(Source):
+    """A file that ships inside this package, in `assets/`, with this library's tensor names.
+
+    Attributes:
+        sha256: The whole hash.
+        size: In bytes.
+        filename: Its name.
+    """
+
+    filename: str
+    sha256: str
+    size: int
+
+    @property
+    def address(self) -> str:
+        """The path below the folder that holds the package."""
+        return f"ddrnet/assets/{self.filename}"
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return Path(__file__).parents[1] / "assets" / self.filename
+
+
 @dataclass(frozen=True)
 class Metric:
     """A result that somebody published for a checkpoint.
@@ -162,6 +188,7 @@ class WeightsRow:
         extra_data: Labels beyond `train_split`, or "".
         distillation: The teacher, or "".
         unverified: What nobody has confirmed from the file itself.
+        caveat: What every output made with these weights has to say, or "".
         preprocessing: The normalisation it expects.
     """
 
@@ -182,9 +209,15 @@ class WeightsRow:
     extra_data: str = ""
     distillation: str = ""
     unverified: tuple[str, ...] = ()
+    caveat: str = ""
     preprocessing: Preprocessing = IMAGENET
 
     @property
     def name(self) -> str:
         """The name `create_model` takes: "model.tag"."""
         return f"{self.model}.{self.tag}"
+
+    @property
+    def packaged(self) -> PackagedFile | None:
+        """The file that ships with this package, if there is one: it needs no network."""
+        return next((file for file in self.sources if isinstance(file, PackagedFile)), None)

@@ -8,3 +8,8 @@ IMAGENET_TERMS = (
     "ImageNet terms of access: research and education, not commercial. "
     "Source: https://www.image-net.org/download.php"
 )
+CAMVID_TERMS = (
+    "CamVid: published for research (Brostow, Fauqueur, Cipolla, Pattern Recognition Letters "
+    "2009), no licence is named; labels and split of SegNet (Badrinarayanan, Kendall, Cipolla, "
+    "PAMI 2017). Source: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
+)

@@ -18,6 +18,17 @@ def listed(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+def not_shipped(rows):
+    return [row for row in rows if row["verified"] != "ships with ddrnet"]
+
+
+def test_what_ships_with_the_package_is_always_there(capsys, tmp_path):
+    rows = listed(capsys, "--cached", "--cache-dir", str(tmp_path))
+    assert {row["tag"] for row in rows} == {"camvid", "synthetic"}
+    assert main(["list", "--remove", "ddrnet_23_nano.camvid"]) == 1
+    assert "ships with ddrnet" in capsys.readouterr().err
+
+
 def test_lists_every_model_and_every_weights_row(capsys):
     rows = listed(capsys)
     assert {row["model"] for row in rows} == set(list_models())
@@ -62,15 +73,15 @@ def test_finds_and_removes_cached_weights(capsys, tmp_path):
     folder = CacheFolder.of(row, tmp_path / "cache")
     folder.path.mkdir(parents=True)
     cache = ["--cache-dir", str(tmp_path / "cache")]
-    assert listed(capsys, "--cached", *cache) == []
+    assert not_shipped(listed(capsys, "--cached", *cache)) == []
     folder.weights.write_bytes(bytes(3 << 20))
     folder.write_record(Record(sha256="0" * 64, size=3 << 20))
-    (found,) = listed(capsys, "--cached", *cache)
+    (found,) = not_shipped(listed(capsys, "--cached", *cache))
     assert found["cached"] == str(folder.weights)
     assert found["size"] == 3 << 20
     assert main(["list", "--remove", row.name, *cache]) == 0
     assert "3.0 MiB" in capsys.readouterr().out
-    assert listed(capsys, "--cached", *cache) == []
+    assert not_shipped(listed(capsys, "--cached", *cache)) == []
     assert main(["list", "--remove", row.name, *cache]) == 0
     assert "not cached" in capsys.readouterr().out
 

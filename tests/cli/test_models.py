@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import ddrnet
-from ddrnet import DDRNetConfig
-from ddrnet.cli.models import trained_model
+from ddrnet import DDRNetConfig, registry
+from ddrnet.cli.models import caveat_of, trained_model
 from ddrnet.errors import CheckpointError, WeightsUnavailableError
 from ddrnet.variants import VARIANTS
 
@@ -68,6 +68,20 @@ def test_without_a_name_it_is_the_default_model(monkeypatch):
         raise WeightsUnavailableError("no source answers")
 
     monkeypatch.setattr("ddrnet.factory.fetch_state_dict", unavailable)
-    with pytest.raises(WeightsUnavailableError, match=r"no source answers .*--checkpoint FILE"):
+    expected = r"no source answers .*--checkpoint FILE.*--model ddrnet_23_nano\.camvid"
+    with pytest.raises(WeightsUnavailableError, match=expected):
         trained_model(None, None)
     assert seen == ["ddrnet_23_slim.cityscapes"]
+
+
+def test_a_size_without_weights_is_refused(monkeypatch):
+    monkeypatch.setitem(registry._CONFIGS, "mine", VARIANTS[NANO])
+    with pytest.raises(WeightsUnavailableError, match="mine has no pretrained weights"):
+        trained_model("mine", None)
+
+
+def test_files_made_with_synthetic_weights_alone_say_so():
+    synthetic = f"{NANO}.synthetic"
+    assert "rendered streets" in caveat_of(synthetic, None)
+    assert caveat_of(synthetic, "own.pth") == caveat_of(None, None) == caveat_of(NANO, None) == ""
+    assert caveat_of("local-dir:somewhere", None) == ""

@@ -1,5 +1,6 @@
 import io
 import math
+import socket
 
 import golden_data
 import numpy as np
@@ -289,10 +290,6 @@ def test_a_full_disk_is_one_line(photo, predict, monkeypatch):
 REFUSED = {
     "no such image": (("absent.png",), "there is no file or folder absent.png"),
     "no such device": (("--device", "gpu"), "the device 'gpu' cannot be used here"),
-    "no weights": (
-        ("--model", NANO),
-        "ddrnet_23_nano has no pretrained weights: pass --checkpoint",
-    ),
     "ImageNet weights": (("--model", "ddrnet_23.in1k"), "heads are untrained; pass --model"),
     "misspelt model": (("--model", "ddrnet23"), "did you mean ddrnet_23"),
     "no such checkpoint": (("--checkpoint", "no.pth"), "there is no checkpoint no.pth"),
@@ -360,3 +357,21 @@ def test_an_image_is_never_overwritten(photo, capsys, checkpoint):
     assert main([str(part) for part in command]) == 1
     assert "would overwrite the image" in capsys.readouterr().err
     assert rival.read_bytes() == encoded(RGB, "png")
+
+
+def test_weights_that_ship_need_no_network(photo, predict, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", None)
+    code, output, errors = predict(photo, weights=("--model", "ddrnet_23_nano.camvid"))
+    assert code == 0, errors
+    assert "Pedestrian" in output
+
+
+def test_what_synthetic_weights_make_says_so(photo, predict, tmp_path):
+    code, _, errors = predict(photo, weights=("--model", "ddrnet_23_nano.synthetic"))
+    assert code == 0
+    assert "rendered streets alone" in errors
+    written = list((tmp_path / "out").iterdir())
+    assert len(written) == 2
+    for path in written:
+        with Image.open(path) as picture:
+            assert "rendered streets alone" in picture.text["Comment"]

@@ -31,7 +31,7 @@ from ddrnet.weights import ROWS
 from ddrnet.weights.row import HubFile, WebFile
 
 BY_NAME = {row.name: row for row in ROWS}
-SEGMENTATION = [row.name for row in ROWS if row.task == "segmentation"]
+SEGMENTATION = [row.name for row in ROWS if row.task == "segmentation" and not row.packaged]
 IMAGENET = [row.name for row in ROWS if row.task != "segmentation"]
 SLIM = BY_NAME["ddrnet_23_slim.cityscapes"]
 REPORTED = BY_NAME["ddrnet_23_slim.in1k"]

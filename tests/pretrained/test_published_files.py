@@ -24,9 +24,10 @@ pytestmark = pytest.mark.network
 SOURCES = [
     pytest.param(replace(row, sources=(source,)), id=f"{row.name}-{index}")
     for row in ROWS
+    if not row.packaged
     for index, source in enumerate(row.sources)
 ]
-SEGMENTATION = [row for row in ROWS if row.task == "segmentation"]
+SEGMENTATION = [row for row in ROWS if row.task == "segmentation" and not row.packaged]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+"""`ddrnet demo`: render a street, segment it with the weights that ship, and look."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddrnet.cli.table import aligned
+from ddrnet.registry import get_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+    from torch import Tensor
+
+    from ddrnet.labels import ClassLabel
+
+MODEL = "ddrnet_23_nano.synthetic"
+PICTURE = "ddrnet_demo.png"
+
+_SEED = 2101_06085
+"""Of streets that the weights were not trained on."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="render a street and segment it, without a network",
+        description="Render a street that never was, segment it with weights that ship with "
+        f"ddrnet, write image, labels and overlay side by side as {PICTURE}, and print the IoU of "
+        "every class in the scene.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for the picture (default: the current one)",
+    )
+    parser.add_argument(
+        "--street", type=int, default=0, metavar="N", help="which one (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, segment, write, print."""
+    from ddrnet.data import SyntheticStreets
+    from ddrnet.factory import create_model
+    from ddrnet.predictor.pipeline import segment, write_png
+
+    row = get_weights(MODEL)
+    streets = SyntheticStreets(1, row.metrics[0].resolution, seed=_SEED + args.street)
+    image, truth = streets[0]
+    model = create_model(MODEL, pretrained=True).eval()
+    labels = segment(model, image)
+    path = args.out.expanduser() / PICTURE
+    write_png(picture(image, labels, model.classes, row.caveat), path, comment=row.caveat)
+    print(scores_of_scene(labels, truth, model.classes))
+    print(f"{path}: image, labels, overlay")
+    return 0
+
+
+def picture(
+    image: Tensor, labels: NDArray[np.uint8], classes: tuple[ClassLabel, ...], note: str
+) -> Image.Image:
+    """Return image, labels and overlay side by side, above a legend."""
+    from PIL import Image
+
+    from ddrnet.visualize import overlay, palette_image, side_by_side, with_legend
+
+    plain = Image.fromarray(image.permute(1, 2, 0).numpy())
+    colors = palette_image(labels, classes).convert("RGB")
+    row = side_by_side([plain, colors, overlay(image, labels, classes)])
+    return with_legend(row, labels, classes, note=note)
+
+
+def scores_of_scene(
+    labels: NDArray[np.uint8], truth: Tensor, classes: tuple[ClassLabel, ...]
+) -> str:
+    """Return the IoU of every class that the scene shows, and their mean, as text."""
+    import torch
+
+    from ddrnet.metrics import SegmentationMetrics
+
+    metrics = SegmentationMetrics(len(classes))
+    metrics.update(torch.from_numpy(labels)[None], truth[None])
+    scores = metrics.compute()
+    shown = (scores.confusion.sum(1) > 0).nonzero().flatten().tolist()
+    rows = [(classes[index].name, f"{scores.iou[index]:.1%}") for index in shown]
+    mean = f"mean IoU {scores.iou[shown].mean():.1%} of {len(shown)} classes in the scene"
+    return f"{aligned(('class', 'IoU'), rows, right=('IoU',))}\n{mean}"

@@ -1,0 +1,63 @@
+"""Weights of ddrnet_23_nano that ship inside this package, trained by it: docs/training.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddrnet.labels import CAMVID, CITYSCAPES
+from ddrnet.weights.row import Metric, PackagedFile, WeightsRow
+from ddrnet.weights.terms import CAMVID_TERMS
+
+_OWN: dict[str, Any] = {
+    "model": "ddrnet_23_nano",
+    "family": "ddrnet",
+    "task": "segmentation",
+    "origin": "this package, docs/training.md",
+    "license": "Apache-2.0",
+    "license_note": "That of this package, which trained the weights.",
+}
+
+ROWS = (
+    WeightsRow(
+        **_OWN,
+        tag="camvid",
+        sources=(
+            PackagedFile(
+                filename="ddrnet_23_nano.camvid.safetensors",
+                sha256="c4b877d01b370ac153c841eacf9496d2a04ceb8d6dbb1bc1273f6d413f78aaee",
+                size=2_949_876,
+            ),
+        ),
+        data="CamVid",
+        train_split="train, 367 images of 360 x 480 (the SegNet release)",
+        metrics=(Metric("mIoU", 0.6404, "CamVid", "val", (360, 480), reported_by="this project"),),
+        data_terms=CAMVID_TERMS,
+        recipe="examples/train.py on a CPU, from weights of rendered streets: 90 epochs of cross "
+        "entropy with class weights, averaged weights; commands and logs in docs/training.md.",
+        classes=CAMVID.classes,
+    ),
+    WeightsRow(
+        **_OWN,
+        tag="synthetic",
+        sources=(
+            PackagedFile(
+                filename="ddrnet_23_nano.synthetic.safetensors",
+                sha256="dda672efcbdd5f695bdb4c08e8a72c7df69ab901adeaf151e51f71ae214460a2",
+                size=2_950_420,
+            ),
+        ),
+        data="SyntheticStreets",
+        train_split="1200 rendered streets of 384 x 768",
+        metrics=(
+            Metric(
+                "mIoU", 0.5952, "SyntheticStreets", "100 streets of another seed", (384, 768),
+                reported_by="this project",
+            ),
+        ),
+        data_terms="None: the streets are rendered by this package.",
+        recipe="examples/train.py on a CPU, from random weights: 20 epochs, averaged weights; "
+        "commands and logs in docs/training.md.",
+        classes=CITYSCAPES.classes,
+        caveat="trained on rendered streets alone: for trying the package, not for real photos",
+    ),
+)  # fmt: skip
