@@ -239,4 +239,6 @@ def _choose_classes(given: _Options, said: _Options) -> tuple[ClassLabel, ...]:
 def _fill(model: DDRNet, state: dict[str, Tensor]) -> None:
     fit = fit_state_dict(state, model.state_dict())
     model.load_state_dict(fit.state, strict=True)
-    logger.info("loaded %d of %d tensors", len(fit.state) - len(fit.initialised), len(fit.state))
+    if fit.initialised:
+        loaded = len(fit.state) - len(fit.initialised)
+        logger.info("loaded %d of %d tensors", loaded, len(fit.state))
