@@ -29,7 +29,13 @@ _log = logging.getLogger("train")
 
 
 def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the state after `step` steps, and delete all but the newest checkpoints."""
+    """Write the state after `step` steps; delete all but it and the one before.
+
+    Later ones are of a run that went on from an earlier step: to resume would take them.
+
+    Raises:
+        OSError: If it cannot be written; those before stay.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
@@ -44,7 +50,9 @@ def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in _of_run(folder)[KEPT:]:
+    everything = _of_run(folder)
+    newest = everything.index(path)
+    for old in (*everything[:newest], *everything[newest + KEPT :]):
         old.unlink(missing_ok=True)
     return path
 
@@ -97,9 +105,14 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
         ddrnet.CheckpointError: If all are damaged.
     """
     folder = path if path.is_dir() else path.parent
-    candidates = [own for own in _of_run(folder) if path.is_dir() or own.name <= path.name]
-    if not candidates or not path.exists():
-        raise FileNotFoundError(f"no checkpoint to resume from: {path}")
+    candidates = _of_run(folder)
+    if not path.is_dir() and path in candidates:
+        candidates = candidates[candidates.index(path) :]
+    elif not path.is_dir() or not candidates:
+        raise FileNotFoundError(
+            f"no checkpoint to resume from: {path}; expected the folder of a run, or one of the "
+            "checkpoint_*.pt in it under the name it was given"
+        )
     for candidate in candidates:
         try:
             return candidate, _verified(candidate)

@@ -38,3 +38,19 @@ def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
         checkpoints.lock(tmp_path / "run")
     with checkpoints.lock(tmp_path / "run"):
         pass
+
+
+def test_a_run_that_goes_on_from_an_earlier_step_leaves_the_later_ones_behind(tmp_path):
+    earlier, later = (checkpoints.write(tmp_path, step, {"step": step}) for step in (4, 8))
+    assert checkpoints.read(earlier)[0] == earlier
+    new = checkpoints.write(tmp_path, 5, {"step": 5})
+    assert not later.exists()
+    assert checkpoints.read(tmp_path)[0] == new
+
+
+@pytest.mark.parametrize("name", ["checkpoint_renamed.pt", "log.jsonl"])
+def test_no_other_checkpoint_is_taken_for_a_file_that_is_none(tmp_path, name):
+    checkpoints.write(tmp_path, 1, {"step": 1})
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(FileNotFoundError, match=f"{name}; expected the folder of a run"):
+        checkpoints.read(tmp_path / name)
