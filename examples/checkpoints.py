@@ -40,7 +40,7 @@ def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
     torch.save(state, buffer)
     data = buffer.getbuffer()
     path = folder / f"checkpoint_{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
-    partial = path.with_suffix(".partial")
+    partial = folder / "checkpoint.partial"  # one name, so that what a kill left is replaced
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with partial.open("wb") as file:

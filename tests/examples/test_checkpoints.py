@@ -48,6 +48,22 @@ def test_a_run_that_goes_on_from_an_earlier_step_leaves_the_later_ones_behind(tm
     assert checkpoints.read(tmp_path)[0] == new
 
 
+def test_what_a_killed_process_left_half_written_does_not_stay(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoints.os, "fsync", kill)
+        patch.setattr(checkpoints.Path, "unlink", lambda *_, **__: None)
+        checkpoints.write(tmp_path, 1, {"step": 1})
+    assert len(list(tmp_path.iterdir())) == 1
+    path = checkpoints.write(tmp_path, 2, {"step": 2})
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("name", ["checkpoint_renamed.pt", "log.jsonl"])
 def test_no_other_checkpoint_is_taken_for_a_file_that_is_none(tmp_path, name):
     checkpoints.write(tmp_path, 1, {"step": 1})
