@@ -74,21 +74,19 @@ def load(command: CommandLine) -> tuple[Settings, dict[str, Any] | None]:
     """Return the settings, and the checkpoint to resume from if there is to be one.
 
     Raises:
-        FileExistsError: If a new run would write into the folder of another.
+        FileExistsError: If it would write into the folder of another run.
         FileNotFoundError: If there is nothing to resume from.
         ddrnet.CheckpointError: If all that there is is damaged.
         ValueError: If the checkpoint is of another version's settings.
     """
     settings = command.settings()
     if command.resume is None:
-        if _of_run(Path(settings.folder)):
-            raise FileExistsError(
-                f"{settings.folder} holds another run: --resume goes on with it, --output names "
-                "a new folder"
-            )
+        _check_vacant(Path(settings.folder))
         return settings, None
     path, saved = read(Path(command.resume or settings.folder))
     settings = command.settings(saved["settings"] | {"output": str(path.parent)})
+    if Path(settings.folder).resolve() != path.parent.resolve():
+        _check_vacant(Path(settings.folder))
     changed = [name for name, old in saved["settings"].items() if asdict(settings)[name] != old]
     _log.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
     return settings, saved
@@ -139,6 +137,14 @@ def set_generator_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state, device)
+
+
+def _check_vacant(folder: Path) -> None:
+    if _of_run(folder):
+        raise FileExistsError(
+            f"{folder} holds another run: --resume {folder} goes on with it, --output names a new "
+            "folder"
+        )
 
 
 def _of_run(folder: Path) -> list[Path]:

@@ -1,7 +1,10 @@
 """The checkpoints of a run, examples/checkpoints.py."""
 
+from dataclasses import asdict
+
 import checkpoints
 import pytest
+import recipes
 
 import ddrnet
 
@@ -55,10 +58,11 @@ def test_what_a_killed_process_left_half_written_does_not_stay(tmp_path, monkeyp
     def kill(*_):
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoints.os, "fsync", kill)
         patch.setattr(checkpoints.Path, "unlink", lambda *_, **__: None)
-        checkpoints.write(tmp_path, 1, {"step": 1})
+        with pytest.raises(Killed):
+            checkpoints.write(tmp_path, 1, {"step": 1})
     assert len(list(tmp_path.iterdir())) == 1
     path = checkpoints.write(tmp_path, 2, {"step": 2})
     assert list(tmp_path.iterdir()) == [path]
@@ -70,3 +74,16 @@ def test_no_other_checkpoint_is_taken_for_a_file_that_is_none(tmp_path, name):
     (tmp_path / name).write_bytes(b"something")
     with pytest.raises(FileNotFoundError, match=f"{name}; expected the folder of a run"):
         checkpoints.read(tmp_path / name)
+
+
+def test_no_run_goes_on_in_the_folder_of_another(tmp_path):
+    own, others, new = (str(tmp_path / name) for name in ("own", "others", "new"))
+    for folder in (own, others):
+        settings = asdict(recipes.Settings(output=folder))
+        checkpoints.write(tmp_path / folder, 1, {"settings": settings})
+    for words in (["--output", others], ["--output", others, "--resume", own]):
+        with pytest.raises(FileExistsError, match="others holds another run"):
+            checkpoints.load(recipes.parse(words))
+    settings, saved = checkpoints.load(recipes.parse(["--output", new, "--resume", own]))
+    assert (settings.folder, saved["settings"]["output"]) == (new, own)
+    assert checkpoints.load(recipes.parse(["--output", own, "--resume", own]))[0].folder == own
