@@ -1,6 +1,7 @@
 """The weights inside the package: small, whole, loaded without a network, as good as their rows."""
 
 import dataclasses
+import hashlib
 import logging
 import os
 import socket
@@ -63,14 +64,22 @@ def test_it_cannot_be_removed_and_is_listed_as_present(row, tmp_path):
     assert row.packaged.path.exists()
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"half"), Path.unlink])
-def test_a_damaged_installation_is_reported(monkeypatch, tmp_path, damage):
-    (tmp_path / "file").write_bytes(b"whole")
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(b"while"), "is damaged: reinstall ddrnet"),
+        (Path.unlink, "cannot be read .*: reinstall ddrnet"),
+    ],
+)
+def test_a_damaged_installation_is_reported(monkeypatch, tmp_path, damage, said):
     monkeypatch.setattr(PackagedFile, "path", property(lambda self: tmp_path / self.filename))
-    file = PackagedFile(filename="file", sha256="0" * 64, size=5)
+    file = PackagedFile(filename="file", sha256=hashlib.sha256(b"whole").hexdigest(), size=5)
+    row = dataclasses.replace(SHIPPED[0], sources=(file,))
+    file.path.write_bytes(b"whole")
+    assert fetch_weights(row) == file.path
     damage(file.path)
-    with pytest.raises(ddrnet.WeightsUnavailableError, match="reinstall"):
-        fetch_weights(dataclasses.replace(SHIPPED[0], sources=(file,)))
+    with pytest.raises(ddrnet.WeightsUnavailableError, match=said):
+        fetch_weights(row)
 
 
 def test_the_default_of_nano_is_real_streets():
