@@ -32,7 +32,7 @@ class Monitor:
         folder: The run's folder.
         step: Steps done so far: what an earlier process logged after them is removed.
         active: Whether this is the main process.
-        header: First line of a new log: settings, versions, hardware.
+        header: What the log says first, and again at each resume: settings, versions, hardware.
     """
 
     def __init__(self, folder: Path, step: int, active: bool, header: dict[str, Any]) -> None:
