@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.cache import CacheFolder
-from ddrnet.weights.row import HubFile, Source, WeightsRow
+from ddrnet.weights.row import HubFile, PackagedFile, Source, WeightsRow
 
 
 class CachedWeights(NamedTuple):
@@ -44,7 +44,7 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
         cache_dir: Replaces the Hub's and this library's caches.
     """
     if row.packaged is not None:
-        return CachedWeights(row.packaged.path, row.packaged.size, "ships with ddrnet")
+        return _present(row.packaged)
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     for sources in source_groups(row):
         for file in (source for source in sources if isinstance(source, HubFile)):
@@ -57,6 +57,12 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
         return None
     record = folder.read_record()
     return CachedWeights(folder.weights, record.size, record.verification)
+
+
+def _present(file: PackagedFile) -> CachedWeights | None:
+    if not file.path.is_file() or file.path.stat().st_size != file.size:
+        return None
+    return CachedWeights(file.path, file.size, "ships with ddrnet")
 
 
 def remove_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> int:

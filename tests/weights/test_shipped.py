@@ -82,6 +82,16 @@ def test_a_damaged_installation_is_reported(monkeypatch, tmp_path, damage, said)
         fetch_weights(row)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"cut"), Path.unlink])
+def test_a_file_that_is_gone_or_cut_off_is_not_listed_as_present(monkeypatch, tmp_path, damage):
+    (row,) = (row for row in SHIPPED if row.tag == "synthetic")
+    monkeypatch.setattr(PackagedFile, "path", property(lambda self: tmp_path / self.filename))
+    row.packaged.path.write_bytes(bytes(row.packaged.size))
+    assert find_cached(row).path.parent == tmp_path
+    damage(row.packaged.path)
+    assert find_cached(row) is None
+
+
 def test_the_default_of_nano_is_real_streets():
     assert ddrnet.get_weights("ddrnet_23_nano").tag == "camvid"
 
