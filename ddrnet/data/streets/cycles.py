@@ -19,7 +19,7 @@ from ddrnet.data.streets.things import Course, Footprint, Thing
 
 Kind = Literal["bicycle", "motorcycle"]
 
-SPOKES = (90, 92, 96, 70)
+SPOKES = (90, 92, 96, 130)
 LAMP: Rgb = (228, 224, 200)
 
 
@@ -98,7 +98,7 @@ def _wheel(x: float, radius: float, width: float) -> Iterator[Piece]:
 
 def _bicycle_side(paint: Rgb) -> Iterator[Piece]:
     for x in (-0.52, 0.52):
-        yield from _wheel(x, 0.34, 0.05)
+        yield from _wheel(x, 0.34, 0.07)
     rear, front, pedal, saddle = (-0.52, 0.34), (0.52, 0.34), (-0.08, 0.3), (-0.22, 0.86)
     neck, handle = (0.36, 0.84), (0.38, 1.02)
     tubes: tuple[tuple[Spot, Spot], ...] = (
@@ -106,15 +106,15 @@ def _bicycle_side(paint: Rgb) -> Iterator[Piece]:
         (handle, front),
     )  # fmt: skip
     for start, stop in tubes:
-        yield bar(start, stop, 0.05, paint)
+        yield bar(start, stop, 0.08, paint)
     yield limb((-0.36, 0.9), (-0.1, 0.9), 0.07, 0.05, BLACK)
     yield bar((0.3, 1.03), (0.48, 1.0), 0.05, BLACK)
     yield disc(pedal, (0.09, 0.09), GREY)
 
 
 def _bicycle_end(paint: Rgb) -> Iterator[Piece]:
-    yield bar((0, 0), (0, 0.68), 0.07, BLACK)
-    yield bar((0, 0.6), (0, 1.0), 0.07, paint)
+    yield bar((0, 0), (0, 0.68), 0.1, BLACK)
+    yield bar((0, 0.6), (0, 1.0), 0.12, paint)
     yield bar((-0.3, 1.02), (0.3, 1.02), 0.05, BLACK)
     yield bar((-0.08, 0.9), (0.08, 0.9), 0.09, BLACK)
     yield bar((-0.14, 0.3), (0.14, 0.3), 0.06, GREY)

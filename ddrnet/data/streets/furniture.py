@@ -27,8 +27,8 @@ from ddrnet.data.streets.paints import (
 from ddrnet.data.streets.signs import board, sign_panel
 from ddrnet.data.streets.things import Course, Footprint, Thing
 
-THIN = 0.14
-"""About the width of a pole in metres; where a pixel covers more, none is seen."""
+THIN = 0.08
+"""About half the width of a pole in metres; where a pixel covers more, none is seen."""
 
 SIGNALS = ((60, 220, 120), (250, 180, 40), (250, 50, 40))
 """Paints of a traffic light's lamps, from below."""
@@ -37,15 +37,15 @@ SIGNALS = ((60, 220, 120), (250, 180, 40), (250, 50, 40))
 def lamp(rng: Random, course: Course, right: float, forward: float) -> Thing:
     """Return a street lamp, a ball or on an arm over the road."""
     height, metal = rng.uniform(4.5, 9.0), rng.choice(METALS)
-    pole = [limb((0, 0), (0, height), 0.2, 0.12, metal), bar((0, 0), (0, 1.0), 0.25, metal)]
+    pole = [limb((0, 0), (0, height), 0.28, 0.2, metal), bar((0, 0), (0, 1.0), 0.34, metal)]
     if rng.random() < 0.3:
         pole.append(disc((0, height + 0.15), (0.28, 0.3), WHITE))
         pole.append(bar((-0.3, height + 0.45), (0.3, height + 0.45), 0.12, metal))
     else:
         reach = -copysign(rng.uniform(0.6, 2.2), right)
-        pole.append(bar((0, height), (reach, height + 0.35), 0.1, metal))
+        pole.append(bar((0, height), (reach, height + 0.35), 0.15, metal))
         pole.append(
-            limb((0.75 * reach, height + 0.3), (1.2 * reach, height + 0.4), 0.16, 0.2, metal)
+            limb((0.75 * reach, height + 0.3), (1.2 * reach, height + 0.4), 0.2, 0.26, metal)
         )
     return _upright(course, right, forward, ("pole", pole))
 
@@ -54,25 +54,25 @@ def utility_pole(rng: Random, course: Course, right: float, forward: float) -> T
     """Return a pole for wires."""
     height, paint = rng.uniform(6.5, 9.5), rng.choice(BARKS)
     arms = [height - 0.4, height - 1.1][: rng.randrange(3)]
-    pole = [limb((0, 0), (0, height), 0.3, 0.2, paint)]
-    pole += [bar((-0.9, up), (0.9, up), 0.12, paint) for up in arms]
+    pole = [limb((0, 0), (0, height), 0.36, 0.26, paint)]
+    pole += [bar((-0.9, up), (0.9, up), 0.16, paint) for up in arms]
     return _upright(course, right, forward, ("pole", pole))
 
 
 def bollard(rng: Random, course: Course, right: float, forward: float) -> Thing:
     """Return a bollard."""
     height, metal = rng.uniform(0.7, 1.1), rng.choice((*METALS, WHITE, RED))
-    band = bar((0, 0.75 * height), (0, 0.85 * height), 0.15, WHITE)
-    pole = (limb((0, 0), (0, height), 0.16, 0.14, metal), band)
+    band = bar((0, 0.75 * height), (0, 0.85 * height), 0.22, WHITE)
+    pole = (limb((0, 0), (0, height), 0.22, 0.2, metal), band)
     return _upright(course, right, forward, ("pole", pole))
 
 
 def sign(rng: Random, course: Course, right: float, forward: float) -> Thing:
     """Return one or two traffic signs on a pole."""
-    low, size = rng.uniform(1.9, 2.5), rng.uniform(0.28, 0.46)
+    low, size = rng.uniform(1.9, 2.5), rng.uniform(0.36, 0.56)
     levels = [low + size, low + 3 * size + 0.04][: 1 + (rng.random() < 0.4)]
     panels = [piece for level in levels for piece in sign_panel(rng, (0.0, level), size)]
-    pole = [bar((0, 0), (0, levels[-1] + size), 0.08, rng.choice(METALS))]
+    pole = [bar((0, 0), (0, levels[-1] + size), 0.14, rng.choice(METALS))]
     return _upright(course, right, forward, ("pole", pole), ("traffic sign", panels))
 
 
@@ -92,11 +92,11 @@ def gantry(rng: Random, course: Course, half: float, forward: float) -> Thing:
 def traffic_light(rng: Random, course: Course, right: float, forward: float) -> Thing:
     """Return a traffic light, now and then with a second one on a mast over the road."""
     metal, lit, low = rng.choice(METALS), rng.randrange(3), rng.uniform(2.2, 2.8)
-    pole = [bar((0, 0), (0, low + 0.9), 0.13, metal)]
+    pole = [bar((0, 0), (0, low + 0.9), 0.18, metal)]
     heads = list(_signals(0.0, low, lit))
     if rng.random() < 0.35:
         reach = -copysign(rng.uniform(2.5, 4.5), right)
-        pole += [limb((0, 0), (0, 5.8), 0.2, 0.16, metal), bar((0, 5.7), (reach, 6.0), 0.14, metal)]
+        pole += [limb((0, 0), (0, 5.8), 0.26, 0.2, metal), bar((0, 5.7), (reach, 6.0), 0.18, metal)]
         heads += _signals(reach, 5.1, lit)
     return _upright(course, right, forward, ("pole", pole), ("traffic light", heads))
 
@@ -114,10 +114,10 @@ def clutter(rng: Random, course: Course, right: float, forward: float) -> Thing:
 
 def _signals(x: float, low: float, lit: int) -> Iterator[Piece]:
     """Yield a box of three lamps above `low`."""
-    yield box(x - 0.17, low, x + 0.17, low + 0.95, BLACK)
+    yield box(x - 0.24, low, x + 0.24, low + 1.1, BLACK)
     for index, paint in enumerate(SIGNALS):
         shown = paint if index == lit else scaled(paint, 0.25)
-        yield disc((x, low + 0.18 + 0.3 * index), (0.11, 0.11), shown)
+        yield disc((x, low + 0.2 + 0.35 * index), (0.15, 0.15), shown)
 
 
 def _upright(

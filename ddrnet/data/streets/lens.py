@@ -21,7 +21,7 @@ def photograph(picture: Image.Image, rng: Random) -> Image.Image:
 
 def _blurred(picture: Image.Image, rng: Random) -> Image.Image:
     picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 0.5)))
-    if rng.random() < 0.12:
+    if rng.random() < 0.08:
         radius = 0.3 + rng.uniform(0.3, 0.9) * picture.width / 1024
         picture = picture.filter(ImageFilter.GaussianBlur(radius))
     return picture

@@ -44,7 +44,13 @@ CARS = paints(
     "e2e4e6 c4c8cc 969aa0 60646a 2c2e32 1e2026 80181c b02424 1c3468 345c96 244c3c c4b03c a88460 "
     "d6ceba 7896b0 c86024"
 )
-LIVERIES = paints("deb424 be2428 e6e6e2 2860a0 30804c d87828 6e3c78 bec83c 78828c")
+LIVERIES: dict[str, tuple[Rgb, ...]] = {
+    "car": CARS,
+    "truck": paints("e6e6e2 c8ccd0 9aa2aa b4946c 2c3e64 5a6066"),
+    "bus": paints("deb424 d87828 2860a0 30804c 6e3c78 bec83c"),
+    "train": paints("be2428 a01c2c d03c30 e8dcc0"),
+}
+"""Paints of each class of vehicle."""
 FRAMES = paints("1e1e22 aa2224 244c96 e0ded8 3c7846 d6aa32 82868c 5a3c6e d26e28")
 WALLS = paints(
     "d6ccba c4b6a0 e8e2d6 b2aaa2 96908c ceaa7c ba7e60 965442 7a483a e2ca8c bec4be a8bac8 d8b4a6 "

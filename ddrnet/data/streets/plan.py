@@ -134,9 +134,9 @@ class Site:
         [self.district] = rng.choices(DISTRICTS, [district.weight for district in DISTRICTS])
         self.course = Course(rng.gauss(0, 1 / 900) if self.happens(0.7) else 0.0)
         self.section = self._draw_section()
-        near = rng.uniform(10, 45)
+        near = rng.uniform(10, 32)
         self.crossing = (near, near + rng.uniform(6, 11)) if self.happens(0.65) else None
-        self.end = rng.uniform(55, 110)
+        self.end = rng.uniform(45, 80)
         lane = rng.randrange(self.section.lanes)
         self.camera = self.section.middle(1, lane) + rng.uniform(-0.4, 0.4)
         self.things: list[Thing] = []

@@ -89,7 +89,7 @@ def render_street(size: tuple[int, int], seed: int, index: int) -> Scene:
 def _camera(size: tuple[int, int], site: Site, rng: Random) -> Camera:
     return Camera(
         size,
-        focal=rng.uniform(0.68, 1.1),
+        focal=rng.uniform(1.0, 1.5),
         position=(site.camera, rng.uniform(1.15, 1.9), 0.0),
         yaw=rng.gauss(0, 0.05),
         pitch=rng.gauss(0.02, 0.025),

@@ -45,7 +45,7 @@ def line_street(site: Site) -> None:
         _furnish_crossing(site, *site.crossing)
     if site.happens(0.2):
         half = max(site.section.kerb(side) for side in SIDES) + 0.6
-        site.place(gantry(site.rng, site.course, half, site.rng.uniform(22, 50)))
+        site.place(gantry(site.rng, site.course, half, site.rng.uniform(18, 36)))
     for side in SIDES:
         _furnish_side(site, side)
 
@@ -144,7 +144,7 @@ def _furnish_side(site: Site, side: int) -> None:
     if site.happens(0.3):
         start = rng.uniform(4, 30)
         _row(site, bollard, side * (kerb + 0.35), (1.4, 2.2), start, start + rng.uniform(5, 20))
-    _row(site, sign, side * (kerb + 0.45), (7, 25), 5, 60)
+    _row(site, sign, side * (kerb + 0.45), (6, 16), 6, 40)
     strewn = rng.uniform(walk + 0.3, max(section.border(side) - 0.2, walk + 0.4))
     _row(site, clutter, side * strewn, (12, 60), 4, 70)
 

@@ -11,21 +11,17 @@ from ddrnet.data.streets.paints import BLACK, GREY, paints
 from ddrnet.data.streets.plan import SIDES, Site
 
 ROADS = {
-    Surface("asphalt", paints("363638 808082")): 40,
-    Surface("asphalt", paints("28282c 68686c")): 26,
-    Surface("asphalt", paints("504e4a a09c96")): 14,
-    Surface("cobbles", paints("282624 8c867e")): 12,
-    Surface("concrete", paints("5a5a56 b4b2aa")): 8,
+    Surface("asphalt", paints("363638 808082")): 50,
+    Surface("asphalt", paints("28282c 68686c")): 32,
+    Surface("asphalt", paints("504e4a a09c96")): 18,
 }
 """What roads are made of, and how often."""
 
 WALKS = (
     Surface("slabs", paints("464440 c4c0b8")),
     Surface("slabs", paints("50463e ccb8a4")),
-    Surface("cobbles", paints("32302e a6a098")),
-    Surface("asphalt", paints("464444 92908e")),
+    Surface("slabs", paints("563c34 d2a490")),
     Surface("brick", paints("462c24 be826c")),
-    Surface("concrete", paints("5a5854 c8c4bc")),
 )
 GREENS = (
     Surface("grass", paints("18280a 8aa448")),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Material = Literal[
-    "asphalt", "brick", "clouds", "cobbles", "concrete", "grass", "hedge", "leaves", "mesh",
+    "asphalt", "brick", "clouds", "cobbles", "concrete", "grass", "hedge", "leaves",
     "needles", "pickets", "planks", "plaster", "rails", "slabs", "soil", "tiles",
 ]  # fmt: skip
 
@@ -97,12 +97,6 @@ def _rails() -> Grey:
     return np.where((_X % 16 < 5) | (y < 10) | ((y > 112) & (y < 122)) | (_X < 12), 200.0, 0.0)
 
 
-def _mesh() -> Grey:
-    """Return crossed wires, dark between, and a post."""
-    wire = ((_X + _Y) % 16 < 3) | ((_X - _Y) % 16 < 3)
-    return np.where((_X < 10) | (_Y % 128 < 6), 230.0, np.where(wire, 190.0, 40.0))
-
-
 def _tiles() -> Grey:
     scallop: Grey = np.cos((_X + (_Y // 16 % 2) * 8) * (2 * np.pi / 16))
     shade = 3.4 * (15 - _Y % 16)
@@ -128,7 +122,6 @@ _PAINTERS: dict[Material, Callable[[], Grey]] = {
     "grass": lambda: _rough(128, (30, 0.35), (22, 1.4), 18),
     "hedge": lambda: _foliage(30, 14),
     "leaves": lambda: _foliage(20, 26),
-    "mesh": _mesh,
     "needles": lambda: _rough(110, (44, 0.5), (24, 1.3), 20),
     "pickets": _pickets,
     "planks": _planks,

@@ -25,7 +25,7 @@ def fill_traffic(site: Site) -> None:
     """Place vehicles from the middle outwards, then people."""
     for side in SIDES:
         if site.section.tracks and site.happens(0.6):
-            middle, forward = side * site.section.tracks / 2, site.rng.uniform(18, 50)
+            middle, forward = side * site.section.tracks / 2, site.rng.uniform(18, 40)
             _place(site, site.rng.choice(TRAINS), middle, forward, DIRECTION[side])
     for side in SIDES:
         for lane in range(site.section.lanes):
@@ -52,7 +52,7 @@ def _place(site: Site, kind: str, right: float, forward: float, turned: float) -
 
 def _ride_along(site: Site, side: int) -> None:
     """Let cycles ride at the edge of the outermost lane."""
-    for forward in site.spaced((5, 30), 4, 40):
+    for forward in site.spaced((5, 25), 5, 30):
         right = side * (site.section.driving - site.rng.uniform(0.3, 0.9))
         _place(site, site.rng.choice(CYCLES), right, forward, DIRECTION[side])
 
@@ -61,7 +61,7 @@ def _fill_lane(site: Site, side: int, middle: float) -> None:
     rng = site.rng
     own = abs(middle - site.camera) < 1.5
     at = rng.uniform(7, 24) if own else rng.uniform(3, 22)
-    while at < 90:
+    while at < 70:
         [kinds] = rng.choices((CARS, TRUCKS, BUSES, CYCLES), (50, 15, 15, 20))
         kind, right = rng.choice(kinds), middle + rng.gauss(0, 0.2)
         length = MODELS[kind].length if kind in MODELS else 2.0
@@ -73,7 +73,7 @@ def _fill_lane(site: Site, side: int, middle: float) -> None:
 
 def _park_cars(site: Site, side: int) -> None:
     rng, middle = site.rng, site.section.driving + site.section.side(side).parking / 2
-    for at in site.spaced((5.2, 6.6), 4, 90):
+    for at in site.spaced((5.2, 6.6), 4, 70):
         if not site.happens(site.district.parked) or site.on_crossing(at - 3, at + 3, 3.0):
             continue
         kind = rng.choice(TRUCKS if site.happens(0.06) else CARS)
@@ -97,7 +97,7 @@ def _cross(site: Site, near: float, far: float) -> None:
 
 def _park_cycles(site: Site, side: int) -> None:
     rng, inner, outer = site.rng, site.section.walk(side), site.section.border(side)
-    for forward in site.spaced((6, 25), 4, 45):
+    for forward in site.spaced((5, 20), 5, 30):
         kind, turned = rng.choice(CYCLES), rng.choice((0.0, pi / 2, pi / 3, pi))
         right = side * rng.uniform(inner + 0.6, max(outer - 0.4, inner + 0.7))
         for step in range(rng.randint(1, 4)):
@@ -111,7 +111,7 @@ def _fill_sidewalk(site: Site, side: int) -> None:
     for _ in range(rng.randint(0, 2 * site.district.people)):
         right, forward = (
             side * rng.uniform(inner + 0.3, outer - 0.2),
-            3.5 + 45 * rng.random() ** 1.6,
+            4 + 28 * rng.random() ** 1.3,
         )
         for step in range(rng.choice((1, 1, 1, 2, 3))):
             site.place(person(rng, site.course, right + 0.55 * step, forward + 0.3 * step))

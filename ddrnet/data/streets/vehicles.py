@@ -11,7 +11,7 @@ import numpy as np
 from ddrnet.data.streets.bodywork import Bodywork, Vehicle
 from ddrnet.data.streets.canvas import Canvas, Shape
 from ddrnet.data.streets.models import MODELS
-from ddrnet.data.streets.paints import CARS, LIVERIES
+from ddrnet.data.streets.paints import LIVERIES
 from ddrnet.data.streets.things import Course, Footprint, Thing, box_shape
 
 
@@ -20,7 +20,7 @@ def vehicle(
 ) -> Thing:
     """Return a vehicle of a kind, `turned` radians clockwise from the street's direction."""
     model = MODELS[kind]
-    paints = [rng.choice(CARS if model.label == "car" else LIVERIES) for _ in model.hulls]
+    paints = [rng.choice(LIVERIES[model.label]) for _ in model.hulls]
     if model.label in {"train", "bus"}:
         paints = paints[:1] * len(paints)
     heading = course.heading(forward) + turned
