@@ -36,27 +36,26 @@ class Barrier(NamedTuple):
     opacity: list[int] | None = None
 
 
-HOLES = [60 if grey < 60 else 255 for grey in range(256)]
-"""Opacity of bars: the holes between them darken a little what is behind."""
+HOLES = [120 if grey < 60 else 255 for grey in range(256)]
+"""Opacity of bars: the holes between them darken what is behind."""
 
 
 def wall(rng: Random, course: Course, footprint: Footprint) -> Thing:
     """Return a wall of brick, stone or concrete."""
     bright = rng.choice(BARRIERS)
-    material: Material = rng.choice(("brick", "slabs", "cobbles"))
+    material: Material = rng.choice(("brick", "cobbles"))
     period, height = rng.uniform(2.5, 4.0), rng.uniform(1.2, 3.0)
     paints = (scaled(bright, 0.12), bright)
     return _barrier(course, footprint, Barrier("wall", material, period, height, paints))
 
 
 def fence(rng: Random, course: Course, footprint: Footprint) -> Thing:
-    """Return a fence of boards or bars."""
+    """Return a fence of pickets or bars."""
     paint, height = rng.choice(FENCES), rng.uniform(1.1, 2.2)
-    material: Material = rng.choice(("planks", "pickets", "rails", "rails"))
-    opacity = None if material == "planks" else HOLES
+    material: Material = rng.choice(("pickets", "rails", "rails"))
     paints = (scaled(paint, 0.1), scaled(paint, 1.2))
-    # Bars and boards fill half of a texture's height.
-    barrier = Barrier("fence", material, 2 * height, height, paints, opacity)
+    # Bars and pickets fill half of a texture's height.
+    barrier = Barrier("fence", material, 2 * height, height, paints, HOLES)
     return _barrier(course, footprint, barrier)
 
 

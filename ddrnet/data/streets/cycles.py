@@ -13,7 +13,7 @@ import numpy as np
 from ddrnet.data.streets.camera import Points
 from ddrnet.data.streets.canvas import Canvas, Shape
 from ddrnet.data.streets.figures import Figure, Piece, Spot, arc, bar, disc, limb
-from ddrnet.data.streets.paints import BLACK, CLOTHES, FRAMES, GREY, SILVER, Rgb, scaled
+from ddrnet.data.streets.paints import BLACK, CLOTHES, FRAMES, GREY, JACKETS, SILVER, Rgb, scaled
 from ddrnet.data.streets.people import Outfit, head
 from ddrnet.data.streets.things import Course, Footprint, Thing
 
@@ -78,10 +78,10 @@ def _paint(cycle: Cycle, canvas: Canvas) -> None:
     # A flat drawing of the side vanishes when seen from an end.
     end_on = abs((foot - canvas.camera.position) @ cycle.heading) > 0.88 * distance
     axis, draw_rider = (canvas.camera.right, _rider_end) if end_on else (cycle.heading, _rider_side)
-    machine = Figure.of(_MACHINES[cycle.kind, end_on](rng.choice(FRAMES)))
+    machine = Figure.of(_MACHINES[cycle.kind, end_on](rng.choice(FRAMES[cycle.kind])))
     canvas.paint(cycle.kind, machine.mesh(foot, axis, tone))
     if cycle.ridden:
-        outfit = Outfit.draw(rng)._replace(hair=rng.choice(CLOTHES))
+        outfit = Outfit.draw(rng)._replace(hair=rng.choice(CLOTHES), top=rng.choice(JACKETS))
         # The seat of a motorcycle is lower.
         rider = Figure.of(draw_rider(outfit, 0.1 if cycle.kind == "motorcycle" else 0.0))
         canvas.paint("rider", rider.mesh(foot, axis, tone))

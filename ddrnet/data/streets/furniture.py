@@ -13,7 +13,6 @@ from ddrnet.data.streets.camera import Points
 from ddrnet.data.streets.canvas import Canvas, Shape
 from ddrnet.data.streets.figures import Figure, Piece, bar, box, disc, limb
 from ddrnet.data.streets.paints import (
-    BARKS,
     BINS,
     BLACK,
     BLUE,
@@ -52,7 +51,7 @@ def lamp(rng: Random, course: Course, right: float, forward: float) -> Thing:
 
 def utility_pole(rng: Random, course: Course, right: float, forward: float) -> Thing:
     """Return a pole for wires."""
-    height, paint = rng.uniform(6.5, 9.5), rng.choice(BARKS)
+    height, paint = rng.uniform(6.5, 9.5), rng.choice(METALS)
     arms = [height - 0.4, height - 1.1][: rng.randrange(3)]
     pole = [limb((0, 0), (0, height), 0.36, 0.26, paint)]
     pole += [bar((-0.9, up), (0.9, up), 0.16, paint) for up in arms]

@@ -51,7 +51,13 @@ LIVERIES: dict[str, tuple[Rgb, ...]] = {
     "train": paints("be2428 a01c2c d03c30 e8dcc0"),
 }
 """Paints of each class of vehicle."""
-FRAMES = paints("1e1e22 aa2224 244c96 e0ded8 3c7846 d6aa32 82868c 5a3c6e d26e28")
+FRAMES = {
+    "bicycle": paints("d62828 2864c8 28a050 e8c020 e6e2da"),
+    "motorcycle": paints("1e1e22 3a3c40 5a2022 82868c"),
+}
+"""Paints of each kind of cycle."""
+JACKETS = paints("c8e632 ff8c1e dcf050")
+"""Clothes of those who ride."""
 WALLS = paints(
     "d6ccba c4b6a0 e8e2d6 b2aaa2 96908c ceaa7c ba7e60 965442 7a483a e2ca8c bec4be a8bac8 d8b4a6 "
     "707276 ecece8 8c8270 626870 b09eb2 9eb296"
@@ -60,7 +66,7 @@ ROOFS = paints("f57e5e d26954 a89e9a 827e85 e3af8c 9d695b c0cbd5")
 SIGNS = paints("aa1e24 18468c 1e6e3c e2b220 28282c e6e4de c8601e 5a2864 147882")
 GLASSES = paints("465260 607486 343a40 788c9c 54625e")
 WINDOW_FRAMES = paints("eceae4 eceae4 eceae4 3c3a38 785a3e")
-BARRIERS = paints("cecac2 e0d6be aaa8a4 bc8068 a0604c debe96 94969a f0eee8")
-FENCES = paints("e8e6e0 96704e 765840 405440 34363a a8acb0 606460 b09068")
+BARRIERS = paints("bc8068 a0604c debe96 d8a878")
+FENCES = paints("e8e6e0 2c5a3c 1e2a24 1c4670")
 BINS = paints("3c5a3e 505256 aaa8a0 c87828 283c6e 968c78")
 BARKS = paints("56483a 6e6458 423830 969288")

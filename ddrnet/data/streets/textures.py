@@ -13,7 +13,7 @@ from PIL import Image
 
 Material = Literal[
     "asphalt", "brick", "clouds", "cobbles", "concrete", "grass", "hedge", "leaves",
-    "needles", "pickets", "planks", "plaster", "rails", "slabs", "soil", "tiles",
+    "needles", "pickets", "plaster", "rails", "slabs", "soil", "tiles",
 ]  # fmt: skip
 
 Grey: TypeAlias = NDArray[np.float64]
@@ -78,12 +78,6 @@ def _slabs() -> Grey:
     return 160 + 10 * stones - 42 * joints + 7 * _noise(0.1, 5) + 10 * _noise(1.4, 6)
 
 
-def _planks() -> Grey:
-    boards, joints = _stones(16, 1, 2, bond=False)
-    grain: Grey = _noise(0.6, 7).reshape(16, 16, SIDE).mean(1).repeat(16, axis=0)
-    return 150 + 24 * boards - 90 * joints + 9 * grain + 9 * _noise(1.2, 8)
-
-
 def _pickets() -> Grey:
     """Return light boards on two rails, black between."""
     y = _Y % 128
@@ -124,7 +118,6 @@ _PAINTERS: dict[Material, Callable[[], Grey]] = {
     "leaves": lambda: _foliage(20, 26),
     "needles": lambda: _rough(110, (44, 0.5), (24, 1.3), 20),
     "pickets": _pickets,
-    "planks": _planks,
     "plaster": lambda: _rough(165, (4, 0.1), (14, 1.6), 22),
     "rails": _rails,
     "slabs": _slabs,

@@ -97,7 +97,7 @@ def _cross(site: Site, near: float, far: float) -> None:
 
 def _park_cycles(site: Site, side: int) -> None:
     rng, inner, outer = site.rng, site.section.walk(side), site.section.border(side)
-    for forward in site.spaced((5, 20), 5, 30):
+    for forward in site.spaced((4, 14), 5, 30):
         kind, turned = rng.choice(CYCLES), rng.choice((0.0, pi / 2, pi / 3, pi))
         right = side * rng.uniform(inner + 0.6, max(outer - 0.4, inner + 0.7))
         for step in range(rng.randint(1, 4)):
