@@ -72,10 +72,17 @@ def test_three_fixed_images_are_shown_at_each_validation(tmp_path):
         assert classes == ddrnet.CITYSCAPES.classes
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_and_resumed_equals_not_killed(tmp_path, workers):
-    words = "--synthetic-images 8 --epochs 3 --save-every 1 --log-every 3 --ema 0.9 --workers"
-    words = [*words.split(), workers]
+@pytest.mark.parametrize(
+    "more",
+    [
+        "--workers 0",
+        pytest.param("--workers 2", marks=pytest.mark.slow),
+        pytest.param("--optimizer muon --no-decay-norm-and-bias", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed_equals_not_killed(tmp_path, more):
+    words = "--synthetic-images 8 --epochs 3 --save-every 1 --log-every 3 --ema 0.9"
+    words = [*words.split(), *more.split()]
     assert run_here(tmp_path / "whole", *words) == 0
     killed = Training(tmp_path / "killed", *words)
     killed.wait_for_step(5)
