@@ -1,0 +1,83 @@
+"""The runs that trained the weights that ship, begun again: the losses are the recorded ones.
+
+Training amplifies rounding, which differs between processors and releases of torch. Both runs begin
+with a low learning rate, so that fifty steps show little of it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import building
+import pytest
+import recipes
+import train
+
+from ddrnet.data import SyntheticStreets, train_transform
+from ddrnet.data.synthesis import VAL_EVERY
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_process")]
+
+LOGS = Path(__file__).parents[2] / "docs" / "training"
+STEPS = 50
+
+
+class TrainSplit(SyntheticStreets):
+    """What `ddrnet data synthesize` writes as `train`, rendered when read."""
+
+    def __init__(self, streets, size, **options):
+        super().__init__(streets, size, **options)
+        self.length = streets - streets // VAL_EVERY
+
+    def read(self, index):
+        return super().read(index + index // (VAL_EVERY - 1))
+
+
+def begun_again(monkeypatch, folder, recorded, data_path=None):
+    """Train for the first steps as a log says; returns the lines of the new log."""
+    after = iter([False] * (STEPS - 1) + [True])
+    monkeypatch.setattr(train, "Interruption", lambda: lambda: next(after))
+    given = recorded[0]["settings"] | {"data_path": data_path, "output": str(folder), "cpu": True}
+    given |= {"cache_dir": None, "workers": 2, "validate_every": 0}
+    command = recipes.CommandLine(recipes.DEFAULT_RECIPE, given, resume=None, print_config=False)
+    assert train.execute(command, is_main=True) == 130
+    return lines(folder / "log.jsonl")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_as_recorded(recorded, again):
+    one, other = (
+        [row for row in rows if "lr" in row and row["step"] <= STEPS] for rows in (recorded, again)
+    )
+    assert other[-1]["step"] == STEPS
+    for row, new in zip(one, other, strict=True):
+        assert new["loss"] == pytest.approx(row["loss"], rel=1e-3)
+        assert new["lr"] == pytest.approx(row["lr"])
+        assert (new["step"], new["epoch"]) == (row["step"], row["epoch"])
+
+
+def test_the_rendered_streets(tmp_path, monkeypatch):
+    recorded = lines(LOGS / "nano-synthetic.jsonl")
+
+    def open_dataset(settings, training):
+        crops = train_transform(
+            settings.crop_size,
+            scale=settings.scale,
+            flip=settings.flip,
+            max_class_share=settings.max_class_share,
+            color_jitter=settings.color_jitter,
+        )
+        return TrainSplit(4000, (512, 1024), seed=settings.seed, transforms=crops)
+
+    monkeypatch.setattr(building, "open_dataset", open_dataset)
+    assert_as_recorded(recorded, begun_again(monkeypatch, tmp_path, recorded))
+
+
+@pytest.mark.skipif("DDRNET_CAMVID" not in os.environ, reason="DDRNET_CAMVID names no folder")
+def test_camvid(tmp_path, monkeypatch):
+    recorded = lines(LOGS / "nano-camvid.jsonl")
+    again = begun_again(monkeypatch, tmp_path, recorded, os.environ["DDRNET_CAMVID"])
+    assert_as_recorded(recorded, again)
