@@ -188,7 +188,9 @@ def _label_files(
         yield None if save_labels is None else LabelFiles(save_labels, dataset, classes)
         return
     if not isinstance(dataset, Cityscapes):
-        raise ValueError(f"a submission is made of a ddrnet.data.Cityscapes, got {type(dataset)}")
+        raise ValueError(
+            f"a submission is made of a ddrnet.data.Cityscapes, got a {type(dataset).__name__}"
+        )
     target = Path(submission)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.labels")

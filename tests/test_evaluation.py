@@ -184,6 +184,17 @@ def test_a_failure_leaves_no_files(model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_one_message_from_any_process(model, tmp_path, workers):
+    root = write_cityscapes(tmp_path, {"val": {"bonn": 1}}, size=(64, 96))
+    image = root / "leftImg8bit/val/bonn/bonn_000000_000019_leftImg8bit.png"
+    image.write_bytes(b"")
+    with pytest.raises(ddrnet.DatasetError) as caught:
+        ddrnet.evaluate(model, Cityscapes(root, "val"), num_workers=workers)
+    assert str(image) in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
 def test_a_submission_is_of_cityscapes(model, tmp_path):
     streets = SyntheticStreets(1, (64, 96))
     with pytest.raises(ValueError, match=r"submission is made of .*Cityscapes, got .*Synthetic"):
