@@ -93,7 +93,8 @@ class RandomScaleCrop(nn.Module):
         super().__init__()
         height, width = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
         _check_number("crop_size", min(height, width), 1, float("inf"))
-        _check_number("scale", scale[0], 1e-3, scale[1])
+        if not 1e-3 <= scale[0] <= scale[1]:
+            raise ValueError(f"scale is a range from 0.001 up, its lower end first, got {scale}")
         if max_class_share is not None:
             _check_number("max_class_share", max_class_share, 0, 1)
         self.crop_size = height, width
