@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
+from ddrnet.cli.models import DEFAULT_MODEL, add_model_arguments, caveat_of, trained_model
 from ddrnet.cli.table import aligned
 from ddrnet.errors import DatasetError
 from ddrnet.labels import ClassLabel
@@ -173,7 +173,10 @@ def _fields(
     """Return the scores as plain values: fractions, null where nothing decides one."""
     names = [row.name for row in dataset.classes]
     return {
+        "model": args.model or (None if args.checkpoint else DEFAULT_MODEL),
+        "checkpoint": args.checkpoint,
         "data_path": str(args.data_path),
+        "split": args.split,
         "images": len(dataset),
         "scales": args.scales,
         "flip": args.flip,

@@ -71,6 +71,7 @@ def test_json_holds_the_same_numbers(run, root, checkpoint):
     assert fields["iou"]["sky"] == float(scores.iou[10])
     assert fields["confusion"] == scores.confusion.tolist()
     assert (fields["images"], fields["scales"], fields["flip"]) == (3, [0.75, 1.0], True)
+    assert (fields["model"], fields["checkpoint"]) == (None, str(checkpoint))
     assert next(iter(fields["category_iou"])) == "flat"
 
 
