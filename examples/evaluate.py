@@ -1,29 +1,39 @@
-"""Score pretrained or own weights on Cityscapes or CamVid: mean IoU and the IoU of each class.
+"""Score a model on Cityscapes, CamVid or a folder: mean IoU and the IoU of each class.
 
     python examples/evaluate.py --model ddrnet_23 --data-path /data/cityscapes
+    python examples/evaluate.py --model local-dir:runs/cityscapes-ddrnet_23/best --data-path ...
 
-`ddrnet evaluate` does the same with more options, and on several GPUs.
+`ddrnet evaluate` does the same with more options, checkpoints of other code, and on several GPUs.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import torch
 
 import ddrnet
 
-DATASETS = {"cityscapes": ddrnet.data.Cityscapes, "camvid": ddrnet.data.CamVid}
+DATASETS = ("cityscapes", "camvid", "folder")
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="ddrnet_23_slim", help="such as ddrnet_23.cityscapes")
-    parser.add_argument("--checkpoint", help="weights to load instead of pretrained ones")
-    parser.add_argument("--data-path", required=True, help="the folder of the data set")
-    parser.add_argument("--dataset", choices=DATASETS, default="cityscapes")
+    parser.add_argument(
+        "--model",
+        default="ddrnet_23_slim",
+        help="such as ddrnet_23.cityscapes, hf-hub:OWNER/REPO or local-dir:PATH",
+    )
+    parser.add_argument("--data-path", type=Path, required=True, help="the folder of the data set")
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default="cityscapes",
+        help="a folder holds images/SPLIT, labels/SPLIT and classes.txt, a name per line",
+    )
     parser.add_argument("--split", default="val")
     parser.add_argument(
         "--scales", type=float, nargs="+", default=[1.0], help="probabilities are averaged"
@@ -34,23 +44,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained_model(name: str, checkpoint: str | None) -> ddrnet.DDRNet:
+def trained_model(name: str) -> ddrnet.DDRNet:
     """Return the model with its weights, unless these leave its heads untrained."""
-    if checkpoint is not None:
-        return ddrnet.create_model(name, checkpoint_path=checkpoint)
     if ddrnet.is_model(name) and ddrnet.get_weights(name).task != "segmentation":
         raise ValueError(
             f"{name} initialises a training, its segmentation heads are untrained: pass weights "
-            "that were trained to segment (ddrnet list shows them), or --checkpoint FILE"
+            "that were trained to segment (ddrnet list shows them)"
         )
     return ddrnet.create_model(name, pretrained=True)
 
 
+def open_dataset(args: argparse.Namespace) -> ddrnet.data.SegmentationDataset:
+    """Return whole images with their labels."""
+    root: Path = args.data_path
+    if args.dataset == "camvid":
+        return ddrnet.data.CamVid(root, args.split)
+    if args.dataset == "folder":
+        names = (root / "classes.txt").read_text(encoding="utf-8").splitlines()
+        folders = root / "images" / args.split, root / "labels" / args.split
+        return ddrnet.data.SegmentationFolder(*folders, names)
+    return ddrnet.data.Cityscapes(root, args.split)
+
+
 def evaluate(args: argparse.Namespace) -> None:
     """Evaluate and print the scores."""
-    dataset = DATASETS[args.dataset](args.data_path, args.split)
+    dataset = open_dataset(args)
     scores = ddrnet.evaluate(
-        trained_model(args.model, args.checkpoint),
+        trained_model(args.model),
         dataset,
         scales=args.scales,
         flip=args.flip,

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import golden_data
+import numpy as np
 import pytest
-import torch
-from data_files import write_cityscapes
+from data_files import save_png, write_cityscapes
 
 import ddrnet
 from ddrnet import factory
@@ -58,6 +58,16 @@ def test_what_cannot_be_scored_ends_with_one_message(run, words, message):
 
 
 def test_own_weights_scales_and_flip(run, tmp_path):
-    torch.save(ddrnet.create_model("ddrnet_23_nano").state_dict(), tmp_path / "own.pth")
-    weights = "--model", "ddrnet_23_nano", "--checkpoint", str(tmp_path / "own.pth")
-    assert run(*weights, "--scales", "0.75", "1", "--flip")[-1].startswith("mean IoU")
+    ddrnet.save_pretrained(ddrnet.create_model("ddrnet_23_nano"), tmp_path / "own")
+    own = "--model", f"local-dir:{tmp_path / 'own'}"
+    assert run(*own, "--scales", "0.75", "1", "--flip")[-1].startswith("mean IoU")
+
+
+def test_a_folder_of_numbered_labels(run, tmp_path):
+    model = ddrnet.create_model("ddrnet_23_nano", class_names=["background", "street"])
+    ddrnet.save_pretrained(model, tmp_path / "own")
+    save_png(tmp_path / "images" / "val" / "1.png", np.full((48, 64, 3), 99))
+    save_png(tmp_path / "labels" / "val" / "1.png", np.eye(48, 64))
+    (tmp_path / "classes.txt").write_text("background\nstreet\n")
+    lines = run("--model", f"local-dir:{tmp_path / 'own'}", "--dataset", "folder")
+    assert [line.split()[0] for line in lines] == ["background", "street", "mean"]
