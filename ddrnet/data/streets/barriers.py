@@ -41,7 +41,7 @@ HOLES = [120 if grey < 60 else 255 for grey in range(256)]
 
 
 def wall(rng: Random, course: Course, footprint: Footprint) -> Thing:
-    """Return a wall of brick, stone or concrete."""
+    """Return a wall of brick or stone."""
     bright = rng.choice(BARRIERS)
     material: Material = rng.choice(("brick", "cobbles"))
     period, height = rng.uniform(2.5, 4.0), rng.uniform(1.2, 3.0)
