@@ -170,7 +170,15 @@ def _checkpoint(init: str, tags: Sequence[str]) -> Path:
             f"--init {init}: there is no such file, nor weights of that name; expected {known} "
             "or the path of a checkpoint"
         )
-    return path / "model.safetensors" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    weights = path / "model.safetensors"
+    if not weights.exists():
+        raise ValueError(
+            f"--init {init}: the folder holds no model.safetensors; of a run pass best/ or last/ "
+            "in its folder, or one of its checkpoints"
+        )
+    return weights
 
 
 def build_optimizer(settings: Settings, network: ddrnet.DDRNet) -> Optimizer:
@@ -185,7 +193,16 @@ def build_optimizer(settings: Settings, network: ddrnet.DDRNet) -> Optimizer:
 
 
 def build_schedule(settings: Settings, optimizer: Optimizer, total_steps: int) -> PolyLRScheduler:
-    """Return the schedule of the learning rates, a function of the step."""
+    """Return the schedule of the learning rates, a function of the step.
+
+    Raises:
+        ValueError: If they would rise to the end.
+    """
+    if settings.warmup_epochs >= settings.epochs:
+        raise ValueError(
+            f"--warmup-epochs {settings.warmup_epochs} leaves none of {settings.epochs} epochs for "
+            "the learning rate to fall"
+        )
     return PolyLRScheduler(
         optimizer,
         total_steps,

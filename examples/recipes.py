@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -46,8 +47,10 @@ class Settings:
     synthetic_size: tuple[int, int] = _option((256, 512), "of a rendered street, HxW")
     crop_size: tuple[int, int] = _option((1024, 1024), "pixels, N or HxW")
     scale: tuple[float, float] = _option((0.5, 2.0), "range of the random enlargement")
-    flip: float = _option(0.5, "probability of mirroring")
-    max_class_share: float | None = _option(None, "largest share of one class in a crop, 0-1")
+    flip: float = _option(0.5, "probability of mirroring", most=1)
+    max_class_share: float | None = _option(
+        None, "largest share of one class in a crop, 0-1", most=1
+    )
     color_jitter: float | None = _option(None, "how far brightness, contrast, saturation change")
     batch_size: int = _option(3, "crops per process and forward pass", least=1)
     accumulation: int = _option(1, "forward passes per step; BatchNorm sees each alone", least=1)
@@ -55,17 +58,19 @@ class Settings:
     workers: int = _option(4, "processes that read data, per training process")
     optimizer: str = _option("momentum", "its name in timm; momentum is SGD without Nesterov")
     lr: float = _option(0.01, "learning rate at the start")
-    momentum: float = _option(0.9, "of the optimizer")
+    momentum: float = _option(0.9, "of the optimizer", most=1)
     weight_decay: float = _option(5e-4, "of the optimizer")
     decay_norm_and_bias: bool = _option(True, "whether BatchNorm and biases decay too")
     head_factor: float = _option(1.0, "multiplies the learning rate of DAPPM and the heads")
     power: float = _option(0.9, "of the polynomial schedule")
     warmup_epochs: int = _option(0, "epochs of rising learning rate")
-    ema: float = _option(0.0, "decay of the averaged weights that are validated; 0: none")
+    ema: float = _option(0.0, "decay of the averaged weights that are validated; 0: none", most=1)
     loss: Literal["ohem", "ce"] = _option("ohem", "which pixels count: the hard ones, or all (ce)")
-    ohem_threshold: float = _option(0.9, "probability below which a pixel is hard")
+    ohem_threshold: float = _option(0.9, "probability below which a pixel is hard", most=1)
     min_kept: int = _option(131072, "pixels OHEM keeps at least, per process and pass", least=1)
-    min_kept_fraction: float | None = _option(None, "the same as a share, 0-1, in its place")
+    min_kept_fraction: float | None = _option(
+        None, "the same as a share, 0-1, in its place", most=1
+    )
     aux_weight: float = _option(0.4, "of the auxiliary loss; 0: no auxiliary head")
     class_weights: Literal["none", "cityscapes", "inverse_log", "median_frequency"] = _option(
         "none", "cityscapes: the published ones; the last two are counted in the training labels"
@@ -175,7 +180,7 @@ def parse(argv: Sequence[str] | None = None) -> CommandLine:
             textwrap.fill(f"{name}: {recipe.about}", 98) for name, recipe in RECIPES.items()
         ),
     )
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE, help="see below")
+    parser.add_argument("--recipe", choices=RECIPES, help="see below")
     parser.add_argument("--print-config", action="store_true", help="show the settings and exit")
     parser.add_argument(
         "--resume",
@@ -189,7 +194,9 @@ def parse(argv: Sequence[str] | None = None) -> CommandLine:
         _add_setting(parser, field, hints[field.name])
     given = vars(parser.parse_args(argv))
     recipe, resume, print_config = (given.pop(n) for n in ("recipe", "resume", "print_config"))
-    return CommandLine(recipe, given, resume, print_config)
+    if recipe and resume is not None:
+        parser.error("--recipe does not go with --resume: a run goes on with its own settings")
+    return CommandLine(recipe or DEFAULT_RECIPE, given, resume, print_config)
 
 
 def _add_setting(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], hint: Any) -> None:
@@ -215,7 +222,8 @@ def _kind(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     if get_origin(hint) is tuple:
         return {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
     if hint is float or float in get_args(hint):
-        return {"type": float, "metavar": "X"}
+        most = field.metadata.get("most", math.inf)
+        return {"type": functools.partial(_number, most=most), "metavar": "X"}
     return {"metavar": field.metadata.get("metavar", "NAME")}
 
 
@@ -231,6 +239,17 @@ def _whole_number(text: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"expected a whole number from {least} up, got {text!r}")
     return int(text)
+
+
+def _number(text: str, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= most or number == math.inf:
+        wanted = "from 0 up" if most == math.inf else f"from 0 to {most}"
+        raise argparse.ArgumentTypeError(f"expected a number {wanted}, got {text!r}")
+    return number
 
 
 def _size(text: str) -> tuple[int, int]:

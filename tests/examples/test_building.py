@@ -1,6 +1,7 @@
 """What settings become, examples/building.py: weights to start from, what cannot be had."""
 
 import logging
+from pathlib import Path
 
 import building
 import golden_data
@@ -144,6 +145,7 @@ def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
         (SLIM, "imagenet", "no such file, nor weights of that name; expected none, auto, "),
         (SLIM, "runs/best/model.safetensors", "no such file"),
         (f"{SLIM}.cityscapes", "auto", f"pass --model {SLIM}, and --init cityscapes"),
+        (NANO, str(Path(__file__).parent), r"no model\.safetensors; of a run pass best/"),
         ("ddrnet_32", "none", "did you mean"),
     ],
 )

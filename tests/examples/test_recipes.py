@@ -46,6 +46,10 @@ def test_what_was_typed_stands_above_the_checkpoint_above_the_recipe():
         ("--epochs 1.5", "from 1 up, got '1.5'"),
         ("--crop-size 10x", "N or HxW in pixels, got '10x'"),
         ("--recipe unknown", "paper"),
+        ("--recipe paper --resume", "--recipe does not go with --resume"),
+        ("--lr nan", "from 0 up, got 'nan'"),
+        ("--aux-weight -1", "from 0 up, got '-1'"),
+        ("--ema 2", "from 0 to 1, got '2'"),
         ("--optimiser sgd", "unrecognized arguments: --optimiser"),
     ],
 )
