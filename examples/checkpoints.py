@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import os
 import pickle
 import random
@@ -18,11 +19,15 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from recipes import CommandLine, Settings
+from torch.optim import Optimizer
 
 import ddrnet
 
 KEPT = 2
 """How many stay, so that there is one to fall back on."""
+
+_ADJUSTABLE = {"weight_decay", "momentum"}
+"""What a resumed run may set anew of its optimizer; the schedule sets the learning rate."""
 
 _NAME = re.compile(r"checkpoint_(\d{9})-([0-9a-f]{16})\.pt")  # step, start of the SHA-256
 _log = logging.getLogger("train")
@@ -87,6 +92,7 @@ def load(command: CommandLine) -> tuple[Settings, dict[str, Any] | None]:
     settings = command.settings(saved["settings"] | {"output": str(path.parent)})
     if Path(settings.folder).resolve() != path.parent.resolve():
         _check_vacant(Path(settings.folder))
+        saved["best"] = -math.inf  # those weights stay where they are
     changed = [name for name, old in saved["settings"].items() if asdict(settings)[name] != old]
     _log.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
     return settings, saved
@@ -139,8 +145,27 @@ def set_generator_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state, device)
 
 
+def restore_optimizer(optimizer: Optimizer, settings: Settings, saved: dict[str, Any]) -> None:
+    """Put an optimizer into the state of a checkpoint, except for what the settings set anew.
+
+    Raises:
+        ValueError: If the state is of another optimizer, or of other groups of parameters.
+    """
+    for name in ("optimizer", "decay_norm_and_bias"):
+        old, new = saved["settings"][name], getattr(settings, name)
+        if old != new:
+            raise ValueError(
+                f"the checkpoint is of a run with {name} {old}, this has {new}: resume with the "
+                "same, or start a new run from its weights with --init"
+            )
+    wanted = [{k: group[k] for k in _ADJUSTABLE & group.keys()} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved["optimizer"])
+    for group, values in zip(optimizer.param_groups, wanted, strict=True):
+        group.update(values)
+
+
 def _check_vacant(folder: Path) -> None:
-    if _of_run(folder):
+    if _of_run(folder) or any((folder / name).exists() for name in ("best", "last")):
         raise FileExistsError(
             f"{folder} holds another run: --resume {folder} goes on with it, --output names a new "
             "folder"

@@ -106,6 +106,7 @@ class Monitor:
             picture.thumbnail((768, 768), Image.Resampling.BILINEAR)
         row = np.concatenate([np.asarray(picture) for picture in pictures], axis=1)
         self._board.add_image(f"val/{index}: predicted, true", row, step, dataformats="HWC")
+        self._marked = time.perf_counter()
 
     def _write(self, row: dict[str, Any]) -> None:
         numbers = {name: value for name, value in row.items() if isinstance(value, float)}

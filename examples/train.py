@@ -3,7 +3,8 @@
     python examples/train.py --model ddrnet_23 --lr 0.001 --epochs 50 --data-path ROOT
     torchrun --nproc-per-node 4 examples/train.py --recipe paper --data-path ROOT
 
-The run's folder holds checkpoints to resume from, `best/` and `last/` for
+What it is made of lies in the files beside it: recipes, building, batches, monitor, checkpoints,
+interruption. The run's folder holds checkpoints to resume from, `best/` and `last/` for
 `ddrnet.create_model("local-dir:...", True)`, `log.jsonl` and TensorBoard files.
 """
 
@@ -214,7 +215,9 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
             f"the checkpoint does not fit {run.settings.model} of {run.network.num_classes} "
             "classes: resume with the same model, data and auxiliary head"
         ) from error
-    run.optimizer.load_state_dict(state["optimizer"])
+    if run.settings.ema and not state["settings"]["ema"]:
+        run.evaluated.load_state_dict(state["model"])  # the average begins here
+    checkpoints.restore_optimizer(run.optimizer, run.settings, state)
     if run.accelerator.scaler is not None and state["scaler"] is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     rank = run.accelerator.process_index
@@ -261,14 +264,18 @@ def main(argv: list[str] | None = None) -> int:
     command = recipes.parse(argv)
     try:
         if command.print_config:
-            log.info(recipes.RECIPES[command.recipe].about)
             resumed = command.resume is not None
+            if not resumed:
+                log.info(recipes.RECIPES[command.recipe].about)
             print((checkpoints.load(command)[0] if resumed else command.settings()).to_json())
             return 0
         return execute(command, is_main)
     except (ddrnet.DDRNetError, ValueError, OSError, FloatingPointError) as error:
         log.error("train.py: %s", error)
         return 1
+    except KeyboardInterrupt:
+        log.error("train.py: interrupted, nothing to save")
+        return 130
 
 
 if __name__ == "__main__":

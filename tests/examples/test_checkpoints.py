@@ -1,5 +1,6 @@
 """The checkpoints of a run, examples/checkpoints.py."""
 
+import math
 from dataclasses import asdict
 
 import checkpoints
@@ -80,10 +81,18 @@ def test_no_run_goes_on_in_the_folder_of_another(tmp_path):
     own, others, new = (str(tmp_path / name) for name in ("own", "others", "new"))
     for folder in (own, others):
         settings = asdict(recipes.Settings(output=folder))
-        checkpoints.write(tmp_path / folder, 1, {"settings": settings})
+        checkpoints.write(tmp_path / folder, 1, {"settings": settings, "best": 0.5})
     for words in (["--output", others], ["--output", others, "--resume", own]):
         with pytest.raises(FileExistsError, match="others holds another run"):
             checkpoints.load(recipes.parse(words))
     settings, saved = checkpoints.load(recipes.parse(["--output", new, "--resume", own]))
     assert (settings.folder, saved["settings"]["output"]) == (new, own)
-    assert checkpoints.load(recipes.parse(["--output", own, "--resume", own]))[0].folder == own
+    assert saved["best"] == -math.inf, "the best weights so far are not in the new folder"
+    settings, saved = checkpoints.load(recipes.parse(["--output", own, "--resume", own]))
+    assert (settings.folder, saved["best"]) == (own, 0.5)
+
+
+def test_no_run_overwrites_the_weights_of_one_whose_checkpoints_were_deleted(tmp_path):
+    (tmp_path / "best").mkdir()
+    with pytest.raises(FileExistsError, match="holds another run"):
+        checkpoints.load(recipes.parse(["--output", str(tmp_path)]))

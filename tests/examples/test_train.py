@@ -94,6 +94,32 @@ def test_killed_and_resumed_equals_not_killed(tmp_path, more):
     assert_same_losses(tmp_path / "whole", tmp_path / "killed", rel=0)
 
 
+def test_what_is_given_beside_resume_reaches_the_optimizer(tmp_path):
+    words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", 0]
+    assert run_here(tmp_path, *words) == 0
+    given = ["--weight-decay", "0.125", "--momentum", "0.5", "--epochs", 2, "--lr", "0.25"]
+    run, progress = started(tmp_path, *words, *given, "--resume")
+    train.train_step(run, run.batches.after(progress.step), progress.step)
+    for group in run.optimizer.param_groups:
+        assert (group["weight_decay"], group["momentum"]) == (0.125, 0.5)
+        assert group["lr"] == pytest.approx(0.25 * 0.5**0.9)
+
+
+@pytest.mark.parametrize("given", ["--optimizer adamw", "--no-decay-norm-and-bias"])
+def test_the_state_of_another_optimizer_is_refused(tmp_path, caplog, given):
+    words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", 0]
+    assert run_here(tmp_path, *words) == 0
+    assert run_here(tmp_path, *words, "--resume", *given.split()) == 1
+    assert "resume with the same, or start a new run" in caplog.text
+
+
+def test_an_average_begun_at_resume_begins_with_the_weights_so_far(tmp_path):
+    words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", 0]
+    assert run_here(tmp_path, *words) == 0
+    run, _ = started(tmp_path, *words, "--resume", "--ema", "0.9")
+    assert same(dict(run.evaluated.state_dict()), dict(run.network.state_dict()))
+
+
 def interrupted_after(step, monkeypatch):
     """Make Ctrl-C reach the process in step number `step`."""
     original = train.train_step
@@ -208,6 +234,8 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, capl
         (["--data", "camvid", "--data-path", "nowhere"], "nowhere"),
         (["--data", "folder", "--data-path", "nowhere"], "needs nowhere/classes.txt"),
         (["--optimizer", "magic"], "magic"),
+        (["--warmup-epochs", "5", "--epochs", "5"], "leaves none of 5 epochs"),
+        (["--scale", "2", "1"], "its lower end first"),
     ],
 )
 def test_a_wrong_argument_is_one_message(tmp_path, caplog, words, message):
