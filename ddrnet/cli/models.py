@@ -50,8 +50,8 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
         return create_model(name, pretrained=True)
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(
-            f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL} ships with ddrnet "
-            f"and needs no network: --model {OFFLINE_MODEL}"
+            f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL}, of CamVid's 11 "
+            f"classes, ships with ddrnet and needs no network: --model {OFFLINE_MODEL}"
         ) from error
 
 
