@@ -230,20 +230,29 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
 def start(command: recipes.CommandLine, stack: ExitStack, is_main: bool) -> tuple[Run, Progress]:
     """Build a run, new or as a checkpoint holds it, and keep others out of its folder."""
     settings, saved = checkpoints.load(command)
-    if is_main:
-        stack.enter_context(checkpoints.lock(Path(settings.folder)))
     accelerate.utils.set_seed(settings.seed)
     dataset = building.open_dataset(settings, training=True)
     settings = building.feasible(settings, command.given, dataset.classes)
     accelerator = building.build_accelerator(settings)
     run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
+    if is_main:
+        stack.enter_context(checkpoints.lock(Path(settings.folder)))
     return run, restore(run, saved) if saved else Progress()
+
+
+def is_finished(run: Run, progress: Progress) -> bool:
+    """Whether nothing is left to do, nor to write."""
+    return progress.step >= run.total_steps and (Path(run.settings.folder) / "last").exists()
 
 
 def execute(command: recipes.CommandLine, is_main: bool) -> int:
     """Train to the end or an interruption; returns the exit code."""
     with ExitStack() as stack:
         run, progress = start(command, stack, is_main)
+        if is_finished(run, progress):
+            log.info("all %d steps are done; more --epochs go on", progress.step)
+            run.accelerator.end_training()
+            return 0
         first_line = header(run.settings, run.accelerator)
         monitor = Monitor(Path(run.settings.folder), progress.step, is_main, first_line)
         stack.callback(monitor.close)

@@ -113,6 +113,21 @@ def test_the_state_of_another_optimizer_is_refused(tmp_path, caplog, given):
     assert "resume with the same, or start a new run" in caplog.text
 
 
+def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, caplog):
+    caplog.set_level("INFO")
+    words = ["--synthetic-images", 4, "--epochs", 2, "--validate-every", 0]
+    assert run_here(tmp_path, *words) == 0
+    log, weights = log_of(tmp_path), (tmp_path / "last").stat().st_mtime_ns
+    assert run_here(tmp_path, *words, "--resume", "--epochs", 1) == 0
+    assert "all 4 steps are done; more --epochs go on" in caplog.text
+    assert (log_of(tmp_path), (tmp_path / "last").stat().st_mtime_ns) == (log, weights)
+
+
+def test_a_start_that_is_refused_leaves_nothing(tmp_path):
+    assert run_here(tmp_path / "run", "--init", "nonsense") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_average_begun_at_resume_begins_with_the_weights_so_far(tmp_path):
     words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", 0]
     assert run_here(tmp_path, *words) == 0
