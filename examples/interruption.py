@@ -37,7 +37,7 @@ class Interruption:
     def _remember(self, number: int, frame: Any) -> None:
         self._asked = True
         if os.environ.get("RANK", "0") == "0":  # no print: the signal may come inside one
-            os.write(sys.stderr.fileno(), b"\nsaving after this step; again to stop at once\n")
+            os.write(2, b"\nsaving after this step; again to stop at once\n")
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
