@@ -41,6 +41,7 @@ FLOORS = {
     "variants": 1,
     "weights": 1,
     "errors": 0,
+    "files": 0,
     "labels": 0,
     "outputs": 0,
 }
