@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ddrnet.data import Cityscapes, write_submission
+from ddrnet.data.label_files import LabelFiles
 from ddrnet.labels import IGNORE_INDEX, ClassLabel
 from ddrnet.metrics import SegmentationMetrics
 from ddrnet.network import DDRNet
 from ddrnet.outputs import SegmentationScores
-from ddrnet.predictor.label_files import LabelFiles
 from ddrnet.predictor.pipeline import prepare
 from ddrnet.predictor.tta import check_scales, predict_averaged
 

@@ -15,7 +15,7 @@ from ddrnet.checkpoints import describe, fit_state_dict, read_state_dict, to_ddr
 from ddrnet.errors import UnknownModelError
 from ddrnet.labels import CITYSCAPES, ClassLabel, class_labels
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import fetch_state_dict, is_folder_name, read_folder
+from ddrnet.pretrained import fetch_state_dict, is_saved_model, read_folder
 from ddrnet.variants import DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
 
@@ -165,7 +165,7 @@ def _check_types(name: object, pretrained: object, given: _Options) -> None:
 
 
 def _find_origin(name: str, pretrained: bool, cache_dir: str | PathLike[str] | None) -> _Origin:
-    if is_folder_name(name):
+    if is_saved_model(name):
         return _from_folder(name, pretrained, cache_dir)
     if PurePath(name).suffix in _CHECKPOINT_SUFFIXES:
         raise UnknownModelError(

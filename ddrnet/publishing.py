@@ -12,8 +12,8 @@ from safetensors import safe_open
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.card import model_card, provenance, results
 from ddrnet.pretrained.fetch import fetch_original
-from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.saved_model import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.saving import CARD_NAME, write_folder
 from ddrnet.registry import get_config
 from ddrnet.variants import VARIANTS

@@ -1,8 +1,9 @@
-"""Imports only point down, and only declared packages are imported."""
+"""Imports only point down, run in no circle, and only declared packages are imported."""
 
 import ast
 import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,28 +17,25 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ddrnet"
 
 FLOORS = {
-    "__main__": 10,
-    "": 9,
-    "cli": 9,
+    "__main__": 11,
+    "": 10,
+    "cli": 10,
+    "publishing": 9,
     "evaluation": 8,
-    "export": 8,
-    "benchmark": 8,
-    "publishing": 8,
     "predictor": 7,
     "factory": 6,
-    "classification": 6,
-    "fusing": 6,
     "pretrained": 5,
     "network": 4,
     "dappm": 3,
     "losses": 3,
     "metrics": 3,
-    "visualize": 3,
     "data": 3,
     "registry": 2,
     "blocks": 2,
     "upsampling": 2,
     "checkpoints": 2,
+    "streets": 2,
+    "visualize": 2,
     "variants": 1,
     "weights": 1,
     "errors": 0,
@@ -47,7 +45,11 @@ FLOORS = {
 }
 """Room -> floor. The room "" is the package's own `__init__`."""
 
+EXTRAS = {}
+"""Room -> the extra that installs what only this room imports."""
+
 FILES = sorted(PACKAGE.rglob("*.py"))
+DISTRIBUTIONS = {"PIL": "pillow"}
 
 
 def room_of(path):
@@ -65,7 +67,12 @@ def imported_modules(path):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *filter(None, [node.module])])
             names = [f"{module}.{alias.name}" for alias in node.names]
-            yield from names if module == "ddrnet" else [module]
+            yield from names if is_folder(module) else [module]
+
+
+def is_folder(module):
+    first, *parts = module.split(".")
+    return first == "ddrnet" and PACKAGE.joinpath(*parts).is_dir()
 
 
 def imported_rooms(path):
@@ -74,6 +81,28 @@ def imported_rooms(path):
             parts = module.split(".")
             room = parts[1] if len(parts) > 1 else ""
             yield room if room in FLOORS else ""
+
+
+def file_of(module):
+    """The file that an imported name of this package comes from."""
+    parts = module.split(".")[1:]
+    while parts:
+        path = PACKAGE.joinpath(*parts)
+        if path.with_suffix(".py").is_file():
+            return path.with_suffix(".py")
+        if (path / "__init__.py").is_file():
+            return path / "__init__.py"
+        parts.pop()
+    return PACKAGE / "__init__.py"
+
+
+def imports_between(files):
+    """File -> the files of this package it imports; a room's `__init__` hands on its siblings."""
+    return {
+        path: {file_of(name) for name in imported_modules(path) if name.startswith("ddrnet.")}
+        - {path}
+        for path in files
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -87,8 +116,34 @@ def test_imports_point_down(path):
         assert FLOORS[imported] < FLOORS[room], f"{path.name} imports ddrnet.{imported}"
 
 
-def test_every_room_has_a_floor():
-    assert {room_of(path) for path in FILES} <= set(FLOORS)
+def test_every_room_has_a_floor_and_every_floor_its_rooms():
+    assert {room_of(path) for path in FILES} == set(FLOORS)
+
+
+def test_no_imports_run_in_a_circle():
+    files = [path for path in FILES if path != PACKAGE / "__init__.py"]
+    graph = imports_between(files)
+    for imported in graph.values():
+        imported.discard(PACKAGE / "__init__.py")  # the version
+    TopologicalSorter(graph).prepare()
+
+
+def test_no_two_modules_share_a_name():
+    names = [path.stem for path in FILES if path.stem != "__init__" and room_of(path) != "cli"]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_finds_a_circle_inside_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    room = tmp_path / "room"
+    room.mkdir()
+    (tmp_path / "__init__.py").touch()
+    (room / "__init__.py").touch()
+    (room / "a.py").write_text("def f():\n    from ddrnet.room.b import g\n")
+    (room / "b.py").write_text("if TYPE_CHECKING:\n    from ddrnet.room import a\n")
+    graph = imports_between([room / "a.py", room / "b.py"])
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph).prepare()
 
 
 def test_sees_imports_inside_functions_and_type_checking_blocks(tmp_path, monkeypatch):
@@ -101,10 +156,27 @@ def test_sees_imports_inside_functions_and_type_checking_blocks(tmp_path, monkey
     assert set(imported_rooms(file)) == {"network", "factory", "losses"}
 
 
-def test_every_imported_package_is_declared():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[><=\[ ]", line)[0].lower() for line in project["dependencies"]}
-    imported = {module.split(".")[0] for path in FILES for module in imported_modules(path)}
-    names = {"PIL": "pillow"}
-    third_party = imported - set(sys.stdlib_module_names) - {"ddrnet"}
-    assert {names.get(name, name) for name in third_party} <= declared
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def distributions(requirements):
+    return {re.split(r"[><=\[ ]", line)[0].lower() for line in requirements}
+
+
+def third_party(path):
+    modules = {module.split(".")[0] for module in imported_modules(path)}
+    found = modules - set(sys.stdlib_module_names) - {"ddrnet"}
+    return {DISTRIBUTIONS.get(name, name) for name in found}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_imported_package_is_declared(path):
+    declared = distributions(project()["dependencies"])
+    if room_of(path) in EXTRAS:
+        declared |= distributions(project()["optional-dependencies"][EXTRAS[room_of(path)]])
+    assert third_party(path) <= declared
+
+
+def test_extras_are_for_code_that_exists():
+    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "train", "dev"}

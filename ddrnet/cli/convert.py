@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert one file; it is there as a whole, or as it was before."""
     from ddrnet.checkpoints import describe, detect_family, from_ddrnet, read_state_dict, to_ddrnet
-    from ddrnet.pretrained.cache import write_atomically
+    from ddrnet.files import write_atomically
 
     _check_output(args.output, args.force)
     state = read_state_dict(args.input)

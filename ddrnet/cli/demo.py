@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddrnet.cli.table import aligned
+from ddrnet.files import png_bytes, write_atomically
 from ddrnet.registry import get_weights
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Render, segment, write, print."""
     from ddrnet.data import SyntheticStreets
     from ddrnet.factory import create_model
-    from ddrnet.predictor.pipeline import segment, write_png
+    from ddrnet.predictor.pipeline import segment
 
     row = get_weights(MODEL)
     streets = SyntheticStreets(1, row.metrics[0].resolution, seed=_SEED + args.street)
@@ -58,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     model = create_model(MODEL, pretrained=True).eval()
     labels = segment(model, image)
     path = args.out.expanduser() / PICTURE
-    write_png(picture(image, labels, model.classes, row.caveat), path, comment=row.caveat)
+    content = png_bytes(picture(image, labels, model.classes, row.caveat), comment=row.caveat)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
     print(scores_of_scene(labels, truth, model.classes))
     print(f"{path}: image, labels, overlay")
     return 0

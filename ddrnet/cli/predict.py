@@ -14,8 +14,8 @@ from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
+    from ddrnet.cli.results import Results
     from ddrnet.network import DDRNet
-    from ddrnet.predictor.files import Results
 
 _GAP = "   "
 
@@ -52,8 +52,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment every image; 1 if one could not be."""
-    from ddrnet.predictor.files import find_images, name_results
+    from ddrnet.cli.results import name_results
     from ddrnet.predictor.pipeline import check_model, pick_device
+    from ddrnet.predictor.sources import find_images
 
     out = args.out.expanduser()
     if out.exists() and not out.is_dir():
@@ -73,8 +74,9 @@ def _predict_all(
     from torch import OutOfMemoryError
     from tqdm import tqdm
 
+    from ddrnet.cli.results import write_results
     from ddrnet.data.decoding import decode_image
-    from ddrnet.predictor.pipeline import segment, write
+    from ddrnet.predictor.pipeline import segment
     from ddrnet.visualize import class_shares
 
     exit_code = 0
@@ -87,7 +89,7 @@ def _predict_all(
             tqdm.write(f"ddrnet: error: {_naming(path, error)}", file=sys.stderr)
             exit_code = 1
             continue
-        write(paths, image, labels, model.classes, note)
+        write_results(paths, image, labels, model.classes, note)
         table = shares_table(class_shares(labels, model.classes).tolist(), model.classes)
         tqdm.write(f"{path} -> {paths.overlay}\n{table}")
     return exit_code

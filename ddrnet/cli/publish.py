@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish, or write what would be published."""
     from ddrnet import publishing
-    from ddrnet.pretrained.folder import WEIGHTS_NAME
+    from ddrnet.pretrained.saved_model import WEIGHTS_NAME
     from ddrnet.registry import get_weights
 
     rows = [get_weights(name) for name in args.names]

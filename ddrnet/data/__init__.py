@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from ddrnet.data.decoding import decode_image as decode_image
     from ddrnet.data.folder import SegmentationFolder as SegmentationFolder
     from ddrnet.data.samples import Sample as Sample
+    from ddrnet.data.street_dataset import SyntheticStreets as SyntheticStreets
+    from ddrnet.data.street_tree import write_streets as write_streets
     from ddrnet.data.submission import check_submission as check_submission
     from ddrnet.data.submission import write_submission as write_submission
-    from ddrnet.data.synthesis import write_streets as write_streets
-    from ddrnet.data.synthetic import SyntheticStreets as SyntheticStreets
     from ddrnet.data.transforms import Normalize as Normalize
     from ddrnet.data.transforms import RandomScaleCrop as RandomScaleCrop
     from ddrnet.data.transforms import eval_transform as eval_transform
@@ -33,8 +33,8 @@ _HOMES = {
     "folder": ("SegmentationFolder",),
     "samples": ("Sample",),
     "submission": ("check_submission", "write_submission"),
-    "synthesis": ("write_streets",),
-    "synthetic": ("SyntheticStreets",),
+    "street_tree": ("write_streets",),
+    "street_dataset": ("SyntheticStreets",),
     "transforms": ("Normalize", "RandomScaleCrop", "eval_transform", "train_transform"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -5,31 +5,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ddrnet.data.transforms import Normalize
-from ddrnet.labels import ClassLabel
 from ddrnet.network import DDRNet
-from ddrnet.predictor.files import Results
-from ddrnet.pretrained.cache import write_atomically
-from ddrnet.visualize import MAX_CLASSES, overlay, palette_image, with_legend
-
-if TYPE_CHECKING:
-    from PIL import Image
+from ddrnet.visualize import MAX_CLASSES
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
-
-_FAST, _SMALL = 1, 6
-"""Levels of PNG compression: photographs gain little from more than the first."""
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -98,54 +84,6 @@ def prepare(model: DDRNet, images: Tensor) -> Tensor:
         images = _luma(images)
     normalised: Tensor = Normalize.from_model(model).to(weight.device)(images)
     return normalised.to(weight.dtype)
-
-
-def write(
-    results: Results,
-    image: Tensor,
-    labels: NDArray[np.uint8],
-    classes: Sequence[ClassLabel],
-    note: str = "",
-) -> None:
-    """Write the label map and the overlay with its legend, each file as a whole or not at all.
-
-    Args:
-        results: Where to; folders are made.
-        image: (3, H, W) uint8 RGB.
-        labels: (H, W) class indices.
-        classes: The class of each index.
-        note: Written below the legend, and into the label map as the comment of its PNG.
-
-    Raises:
-        OSError: If a file cannot be written; it names the file.
-    """
-    blended = with_legend(overlay(image, labels, classes), labels, classes, note=note)
-    write_png(palette_image(labels, classes), results.labels, _SMALL, comment=note)
-    write_png(blended, results.overlay, comment=note)
-
-
-def write_png(
-    picture: Image.Image, path: Path, compression: int = _FAST, *, comment: str = ""
-) -> None:
-    """Write a PNG as a whole or not at all; its folder is made.
-
-    Args:
-        picture: The picture.
-        path: The file.
-        compression: The level, 0-9.
-        comment: Kept in the file as text.
-
-    Raises:
-        OSError: If it cannot be written; it names the file.
-    """
-    from PIL.PngImagePlugin import PngInfo
-
-    content, info = io.BytesIO(), PngInfo()
-    if comment:
-        info.add_text("Comment", comment)
-    picture.save(content, "PNG", compress_level=compression, pnginfo=info)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.getvalue())
 
 
 def _luma(images: Tensor) -> Tensor:

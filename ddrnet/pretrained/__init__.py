@@ -1,6 +1,6 @@
 """Pretrained weights in, models out: fetched, verified, cached, saved, published.
 
-Names are bound on first use, so that `ddrnet.pretrained.cache` can be used without torch.
+Names are bound on first use, so that `ddrnet.pretrained.weights_cache` can be used without torch.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddrnet.pretrained.fetch import fetch_state_dict as fetch_state_dict
-    from ddrnet.pretrained.folder import is_folder_name as is_folder_name
-    from ddrnet.pretrained.folder import read_folder as read_folder
+    from ddrnet.pretrained.saved_model import is_saved_model as is_saved_model
+    from ddrnet.pretrained.saved_model import read_folder as read_folder
     from ddrnet.pretrained.saving import push_to_hub as push_to_hub
     from ddrnet.pretrained.saving import save_pretrained as save_pretrained
 
 _HOME_OF = {
     "fetch_state_dict": "fetch",
-    "is_folder_name": "folder",
-    "read_folder": "folder",
+    "is_saved_model": "saved_model",
+    "read_folder": "saved_model",
     "push_to_hub": "saving",
     "save_pretrained": "saving",
 }

@@ -14,12 +14,13 @@ from torch import Tensor
 from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
 from ddrnet.checkpoints.contents import HEADS
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
+from ddrnet.files import sha256_of, write_atomically
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import CacheFolder, Record, sha256_of, write_atomically, writing_to
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
 from ddrnet.pretrained.tensors import differences, listed, read_safetensors, serialize
 from ddrnet.pretrained.verification import Verdict, check
+from ddrnet.pretrained.weights_cache import CacheFolder, Record, writing_to
 from ddrnet.registry import get_config
 from ddrnet.weights import rows_of
 from ddrnet.weights.row import HubFile, PackagedFile, Source, WebFile, WeightsRow

@@ -10,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 
 from ddrnet.errors import HubError
-from ddrnet.pretrained.cache import sha256_of, unwritable
+from ddrnet.files import sha256_of
 from ddrnet.pretrained.download import FIRST_WAIT, TRANSIENT_STATUSES
+from ddrnet.pretrained.weights_cache import unwritable
 from ddrnet.weights.row import HubFile
 
 PATIENCE = 15.0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import CacheFolder
+from ddrnet.pretrained.weights_cache import CacheFolder
 from ddrnet.weights.row import HubFile, PackagedFile, Source, WeightsRow
 
 

@@ -7,12 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from ddrnet import registry
+from ddrnet.files import write_atomically
 from ddrnet.network import DDRNet
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import write_atomically
 from ddrnet.pretrained.card import model_card
-from ddrnet.pretrained.folder import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.saved_model import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.tensors import differences, listed, serialize
 from ddrnet.weights.row import Metric
 

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ddrnet.pretrained.cache import CacheFolder, sha256_of
+from ddrnet.files import sha256_of
 from ddrnet.pretrained.download import SourceError
+from ddrnet.pretrained.weights_cache import CacheFolder
 from ddrnet.weights.row import Source
 
 logger = logging.getLogger("ddrnet")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ddrnet.cli import main, table
-from ddrnet.pretrained.cache import CacheFolder, Record
+from ddrnet.pretrained.weights_cache import CacheFolder, Record
 from ddrnet.registry import get_weights, list_models
 
 

@@ -11,10 +11,12 @@ from PIL import Image, ImageOps
 
 import ddrnet
 from ddrnet.cli import main
+from ddrnet.cli import results as cli_results
 from ddrnet.cli.predict import shares_table
+from ddrnet.cli.results import name_results
 from ddrnet.labels import CITYSCAPES, class_labels
 from ddrnet.predictor import pipeline
-from ddrnet.predictor.files import find_images, name_results
+from ddrnet.predictor.sources import find_images
 from ddrnet.visualize import colorize
 
 NANO, SLIM = "ddrnet_23_nano", "ddrnet_23_slim"
@@ -280,7 +282,7 @@ def test_a_full_disk_is_one_line(photo, predict, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(pipeline, "write_atomically", full)
+    monkeypatch.setattr(cli_results, "write_atomically", full)
     code, _, errors = predict(photo)
     assert code == 1
     assert errors.startswith("ddrnet: error: [Errno 28] No space left on device:")

@@ -14,7 +14,7 @@ import recipes
 import train
 
 from ddrnet.data import SyntheticStreets, train_transform
-from ddrnet.data.synthesis import VAL_EVERY
+from ddrnet.data.street_tree import VAL_EVERY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_process")]
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import ddrnet
-from ddrnet.predictor.files import Results
-from ddrnet.predictor.pipeline import check_model, pick_device, segment, write
+from ddrnet.predictor.pipeline import check_model, pick_device, segment
 
 NANO = "ddrnet_23_nano"
 
@@ -19,11 +17,6 @@ def model():
 @pytest.fixture
 def image():
     return torch.randint(0, 256, (3, 65, 97), dtype=torch.uint8)
-
-
-@pytest.fixture
-def results(tmp_path):
-    return Results(tmp_path / "deep/er/a.labels.png", tmp_path / "deep/er/a.overlay.png")
 
 
 def normalised(image, preprocessing):
@@ -72,38 +65,6 @@ def test_a_model_that_files_cannot_serve_is_refused(model):
         check_model(ddrnet.create_model(NANO, in_chans=4))
     with pytest.raises(ValueError, match="257 classes; label files hold at most 256"):
         check_model(ddrnet.create_model(NANO, num_classes=257))
-
-
-def test_write_makes_folders_and_both_files(model, image, results):
-    labels = np.random.default_rng(0).integers(0, 19, (65, 97)).astype(np.uint8)
-    write(results, image, labels, model.classes)
-    with Image.open(results.labels) as written:
-        assert written.mode == "P"
-        np.testing.assert_array_equal(np.array(written), labels)
-    with Image.open(results.overlay) as written:
-        assert written.mode == "RGB"
-        assert written.height > 65
-    assert {path.name for path in results.labels.parent.iterdir()} == {
-        "a.labels.png",
-        "a.overlay.png",
-    }
-
-
-def test_a_failed_write_names_the_file_and_leaves_nothing(model, image, results):
-    results.overlay.mkdir(parents=True)
-    with pytest.raises(OSError, match=r"a\.overlay\.png"):
-        write(results, image, np.zeros((65, 97), np.uint8), model.classes)
-    assert {path.name for path in results.labels.parent.iterdir()} == {
-        "a.labels.png",
-        "a.overlay.png",
-    }
-
-
-def test_results_replace_those_of_an_earlier_run(model, image, results):
-    for index in range(2):
-        write(results, image, np.full((65, 97), index, np.uint8), model.classes)
-    with Image.open(results.labels) as written:
-        assert np.array(written).min() == 1
 
 
 def test_pick_device(monkeypatch):

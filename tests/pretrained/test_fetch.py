@@ -21,11 +21,11 @@ from ddrnet.checkpoints.contents import HEADS
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.network import DDRNet
 from ddrnet.pretrained import download
-from ddrnet.pretrained.cache import CacheFolder, Record
 from ddrnet.pretrained.fetch import fetch_original, fetch_state_dict, fetch_weights
 from ddrnet.pretrained.inventory import find_cached, remove_cached
 from ddrnet.pretrained.saving import save_pretrained
 from ddrnet.pretrained.tensors import serialize
+from ddrnet.pretrained.weights_cache import CacheFolder, Record
 from ddrnet.variants import VARIANTS
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import HubFile, WebFile

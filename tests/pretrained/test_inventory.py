@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from ddrnet.files import write_atomically
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.cache import CacheFolder, Record, write_atomically
 from ddrnet.pretrained.inventory import find_cached, remove_cached, source_groups
+from ddrnet.pretrained.weights_cache import CacheFolder, Record
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import HubFile
 

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from ddrnet.pretrained.cache import CacheFolder, Record
 from ddrnet.pretrained.download import SourceError
 from ddrnet.pretrained.verification import check
+from ddrnet.pretrained.weights_cache import CacheFolder, Record
 from ddrnet.weights.row import HubFile, WebFile
 
 CONTENT = b"checkpoint"

@@ -1,0 +1,120 @@
+"""The files that `ddrnet predict` writes: their names and their content."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddrnet.files import png_bytes, write_atomically
+from ddrnet.labels import ClassLabel
+from ddrnet.predictor.sources import LABELS_SUFFIX, OVERLAY_SUFFIX
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Results(NamedTuple):
+    """Where the results of one image go.
+
+    Attributes:
+        labels: The palette PNG of class indices.
+        overlay: The PNG of the image with the classes blended over it.
+    """
+
+    labels: Path
+    overlay: Path
+
+
+def name_results(images: Sequence[Path], folder: Path) -> list[Results]:
+    """Return where the results of each image go: `NAME.labels.png` and `NAME.overlay.png`.
+
+    They lie below `folder` as the images lie below the last folder that all have in common.
+    NAME is the image's without its ending, or with it where that would make two alike.
+
+    Raises:
+        ValueError: If a result would overwrite one of the images.
+    """
+    names = _unique_names(images)
+    results = [
+        Results(folder / f"{name}{LABELS_SUFFIX}", folder / f"{name}{OVERLAY_SUFFIX}")
+        for name in names
+    ]
+    _refuse_overwriting(images, results)
+    return results
+
+
+def write_results(
+    results: Results,
+    image: Tensor,
+    labels: NDArray[np.uint8],
+    classes: Sequence[ClassLabel],
+    note: str = "",
+) -> None:
+    """Write the label map and the overlay with its legend, each file as a whole or not at all.
+
+    Args:
+        results: Where to; folders are made.
+        image: (3, H, W) uint8 RGB.
+        labels: (H, W) class indices.
+        classes: The class of each index.
+        note: Written below the legend, and into the label map as the comment of its PNG.
+
+    Raises:
+        OSError: If a file cannot be written; it names the file.
+    """
+    from ddrnet.visualize import overlay, palette_image, with_legend
+
+    blended = with_legend(overlay(image, labels, classes), labels, classes, note=note)
+    label_map = png_bytes(palette_image(labels, classes), compression=6, comment=note)
+    for path, content in (
+        (results.labels, label_map),
+        (results.overlay, png_bytes(blended, comment=note)),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+
+
+def _unique_names(images: Sequence[Path]) -> list[PurePath]:
+    """Name images below their common folder: without ending where nobody else has that name."""
+    parts = [_parts(Path(os.path.abspath(image))) for image in images]
+    levels = zip(*(path[:-1] for path in parts), strict=False)
+    common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
+    full = [PurePath(*path[common:]) for path in parts]
+    times = Counter(_folded(name.with_suffix("")) for name in full)
+    times.update(_folded(name) for name in full if name.suffix)
+    return [
+        name.with_suffix("") if times[_folded(name.with_suffix(""))] == 1 else name for name in full
+    ]
+
+
+def _refuse_overwriting(images: Sequence[Path], results: Sequence[Results]) -> None:
+    inputs = {_identity(image): image for image in images if image.exists()}
+    for image, paths in zip(images, results, strict=True):
+        for path in paths:
+            if path.exists() and _identity(path) in inputs:
+                raise ValueError(
+                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
+                    f"choose another folder for them than {path.parent}"
+                )
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Split a path; a drive letter becomes a name that a folder may have."""
+    return re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]
+
+
+def _folded(name: PurePath) -> str:
+    """Return what a file system that ignores case makes of a name."""
+    return str(name).casefold()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino

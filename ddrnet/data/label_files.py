@@ -1,0 +1,88 @@
+"""Predictions as label files, in the values and under the names of the data set's own."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ddrnet.data.cityscapes import Cityscapes
+from ddrnet.data.dataset import FileDataset
+from ddrnet.data.decoding import decode_labels
+from ddrnet.data.submission import PREDICTION_SUFFIX
+from ddrnet.files import write_atomically
+from ddrnet.labels import ClassLabel
+from ddrnet.visualize import MAX_CLASSES
+
+
+class LabelFiles:
+    """A folder with the predicted label file of each sample of a data set.
+
+    The grey PNG files hold the `id` of each class, as the data set's own label files do, or the
+    class index where a class has no `id`. They have the name of the sample; those of Cityscapes
+    are called as the benchmark server and the official evaluation expect it. Samples without a
+    name are numbered.
+
+    Args:
+        folder: Made if absent.
+        dataset: The samples.
+        classes: The class of each index.
+
+    Raises:
+        ValueError: If a file would overwrite one of the data set, or there are more than 256
+            classes.
+        OSError: If the folder cannot be made.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], dataset: object, classes: Sequence[ClassLabel]
+    ) -> None:
+        if len(classes) > MAX_CLASSES:
+            raise ValueError(f"label files hold at most {MAX_CLASSES} classes, got {len(classes)}")
+        self.folder = Path(folder).expanduser()
+        self._samples = dataset.samples if isinstance(dataset, FileDataset) else ()
+        self._suffix = PREDICTION_SUFFIX if isinstance(dataset, Cityscapes) else ".png"
+        ids = [row.id if row.id >= 0 else index for index, row in enumerate(classes)]
+        self._ids = np.array(ids, np.uint8)
+        self._refuse_overwriting()
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, index: int) -> Path:
+        """Return the file of a sample."""
+        name = self._samples[index].name if self._samples else f"{index:06d}"
+        return self.folder / f"{name}{self._suffix}"
+
+    def write(self, index: int, labels: Tensor) -> None:
+        """Write the class indices of a sample, (H, W), as a whole or not at all.
+
+        Raises:
+            OSError: If the file cannot be written; it names the file.
+        """
+        content = io.BytesIO()
+        Image.fromarray(self._ids[labels.cpu().numpy()]).save(content, "PNG")
+        path = self.path(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Return the class indices of a sample, (H, W), as they were written."""
+        indices = np.zeros(MAX_CLASSES, np.uint8)
+        indices[self._ids] = np.arange(len(self._ids))
+        labels: NDArray[np.uint8] = indices[decode_labels(self.path(index))]
+        return labels
+
+    def _refuse_overwriting(self) -> None:
+        own = [file for sample in self._samples for file in (sample.image, sample.labels) if file]
+        inputs = {os.path.realpath(file) for file in own}
+        for index in range(len(self._samples)):
+            if os.path.realpath(self.path(index)) in inputs:
+                raise ValueError(
+                    f"predictions would overwrite {self.path(index)} of the data set: choose "
+                    f"another folder for them than {self.folder}"
+                )
