@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ddrnet import data as data
     from ddrnet import losses as losses
     from ddrnet import metrics as metrics
+    from ddrnet import training as training
     from ddrnet import upsampling as upsampling
     from ddrnet import visualize as visualize
     from ddrnet.errors import CheckpointError as CheckpointError
@@ -66,7 +67,7 @@ _HOMES = {
     "weights.row": ("Preprocessing", "WeightsRow"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_SUBMODULES = ("data", "losses", "metrics", "upsampling", "visualize")
+_SUBMODULES = ("data", "losses", "metrics", "training", "upsampling", "visualize")
 
 __all__ = [*_HOME_OF, *_SUBMODULES]
 

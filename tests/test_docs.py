@@ -57,6 +57,16 @@ def test_ddrnet_commands_run(block, workplace):
             assert main(words[1:]) == 0, line
 
 
+@pytest.mark.parametrize("block", list(fences("console")))
+def test_the_options_of_long_trainings_are_understood(block, workplace):
+    for line in block.replace("\\\n", " ").splitlines():
+        _, command, options = line.partition("ddrnet train ")
+        if command:
+            assert main(["train", *shlex.split(options, comments=True), "--print-config"]) == 0, (
+                line
+            )
+
+
 def test_the_readme_examples_do_something(workplace):
     readme = PAGES[0].read_text()
     code = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)[0]

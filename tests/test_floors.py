@@ -21,6 +21,7 @@ FLOORS = {
     "": 10,
     "cli": 10,
     "publishing": 9,
+    "training": 9,
     "evaluation": 8,
     "predictor": 7,
     "factory": 6,
@@ -45,7 +46,7 @@ FLOORS = {
 }
 """Room -> floor. The room "" is the package's own `__init__`."""
 
-EXTRAS = {}
+EXTRAS = {"training": "train"}
 """Room -> the extra that installs what only this room imports."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -109,7 +110,7 @@ def imports_between(files):
 def test_imports_point_down(path):
     room = room_of(path)
     allowed_room = room if (PACKAGE / room).is_dir() and room else None
-    version_only = {""} if room == "cli" else set()
+    version_only = {""} if room in ("cli", "training") else set()
     for imported in imported_rooms(path):
         if imported == allowed_room or imported in version_only:
             continue
@@ -179,4 +180,4 @@ def test_every_imported_package_is_declared(path):
 
 
 def test_extras_are_for_code_that_exists():
-    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "train", "dev"}
+    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "dev"}

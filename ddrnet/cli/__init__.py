@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ddrnet import __version__
-from ddrnet.cli import convert, data, demo, evaluate, predict, publish
+from ddrnet.cli import convert, data, demo, evaluate, predict, publish, train
 from ddrnet.cli import list as list_
 from ddrnet.errors import DDRNetError
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _logging_to_stderr(logging.DEBUG if args.debug else logging.INFO):
             return int(args.run(args))
-    except (DDRNetError, ValueError, OSError) as error:
+    except (DDRNetError, ValueError, OSError, FloatingPointError) as error:
         if args.debug:
             raise
         print(f"ddrnet: error: {_one_line(error)}", file=sys.stderr)
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ddrnet {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (list_, demo, predict, evaluate, data, convert, publish):
+    for command in (list_, demo, predict, evaluate, train, data, convert, publish):
         command.add_parser(subparsers)
     return parser
 

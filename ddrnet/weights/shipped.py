@@ -32,7 +32,7 @@ ROWS = (
         train_split="train, 367 images of 360 x 480 (the SegNet release)",
         metrics=(Metric("mIoU", 0.7146, "CamVid", "val", (360, 480), reported_by="this project"),),
         data_terms=CAMVID_TERMS,
-        recipe="examples/train.py on a CPU, from ddrnet_23_nano.synthetic: 120 epochs of cross "
+        recipe="ddrnet train on a CPU, from ddrnet_23_nano.synthetic: 120 epochs of cross "
         "entropy with Muon, averaged weights, the best of twelve validations; command and log in "
         "docs/training.md.",
         classes=CAMVID.classes,
@@ -56,7 +56,7 @@ ROWS = (
             ),
         ),
         data_terms="None: the streets are rendered by this package.",
-        recipe="examples/train.py on a CPU, from random weights: 20 epochs of cross entropy with "
+        recipe="ddrnet train on a CPU, from random weights: 20 epochs of cross entropy with "
         "Muon, averaged weights; command and log in docs/training.md.",
         classes=CITYSCAPES.classes,
         caveat="trained on rendered streets alone: for trying the package, not for real photos",

@@ -5,7 +5,7 @@ the host, float32, NCHW, interpolated logits, OHEM by sorting. First a whole ste
 on the host to changed weights: DDRNet-23-slim, two images of 512 x 512. The loops take turns, and
 memory is what a fresh process needs on top of one that takes no step. Then, with DDRNET_CAMVID set,
 both loops train ddrnet_23_nano on the real CamVid, seed after seed, each in a process of its own
-that reads the images itself; ours is `examples/train.py`.
+that reads the images itself; ours is `ddrnet train`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from ddrnet.data import CamVid, Normalize
 from ddrnet.labels import CAMVID
 from ddrnet.losses import AuxiliaryLoss, OhemCrossEntropyLoss
 
-TRAIN = Path(__file__).parents[2] / "examples" / "train.py"
+TRAIN = "-m", "ddrnet", "train"
 SIDE, STEP_MIN_KEPT = 512, 2 * 512 * 512 // 48
 CROP, SCALE, BATCH, LR, MIN_KEPT = (180, 240), (0.5, 2.0), 8, 0.01, 8 * 180 * 240 // 48
 
@@ -174,7 +174,7 @@ def our_command(output, epochs, seed):
         f"--validate-every 0 --seed {seed} --cpu"
     )
     folders = "--data-path", os.environ["DDRNET_CAMVID"], "--output", output
-    return [sys.executable, TRAIN, *options.split(), *folders]
+    return [sys.executable, *TRAIN, *options.split(), *folders]
 
 
 def run(command, threads):
@@ -201,7 +201,7 @@ def processor_seconds():
 
 
 def train_plainly(output, epochs, seed):
-    """Train with the plain loop; write the weights where `examples/train.py` does."""
+    """Train with the plain loop; write the weights where `ddrnet train` does."""
     dataset = CamVid(os.environ["DDRNET_CAMVID"])
     model = network("ddrnet_23_nano", len(dataset.classes), seed)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import accelerate
 import numpy as np
 import torch
-from recipes import Settings
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ddrnet.data import SegmentationDataset
+from ddrnet.training.settings import Settings
 
 
 class GlobalBatches(Sampler[list[int]]):

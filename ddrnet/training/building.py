@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import accelerate
 import torch
-from recipes import CITYSCAPES_WEIGHTS, Settings
 from timm.optim import create_optimizer_v2
 from timm.scheduler import PolyLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-import ddrnet
-from ddrnet import ClassLabel
+from ddrnet import data, losses, registry
 from ddrnet.data import SegmentationDataset
+from ddrnet.errors import WeightsUnavailableError
+from ddrnet.factory import create_model
+from ddrnet.labels import ClassLabel
+from ddrnet.network import DDRNet, freeze_batch_norm
+from ddrnet.training.defaults import on_cpu
+from ddrnet.training.settings import Settings
 
-_log = logging.getLogger("train")
+logger = logging.getLogger(__name__)
 
-
-def on_cpu(settings: Settings) -> bool:
-    """Whether a run computes on the CPU."""
-    return settings.cpu or not torch.accelerator.is_available()
-
-
-def feasible(settings: Settings, given: Collection[str], classes: Sequence[ClassLabel]) -> Settings:
-    """Return the settings without those of the recipe that mean nothing here; the log names them.
-
-    Raises:
-        ValueError: If one of them was `given` on the command line.
-    """
-    off: dict[str, Any] = {"class_weights": "none", "precision": "no"}
-    reasons = {}
-    if settings.class_weights == "cityscapes" and not _are_cityscapes(classes):
-        reasons["class_weights"] = (
-            f"the cityscapes class weights are of its 19 classes, not of the {len(classes)} of "
-            "this data; --class-weights takes inverse_log, median_frequency or none"
-        )
-    if settings.precision == "fp16" and on_cpu(settings):
-        reasons["precision"] = "a CPU does not train in fp16; --precision takes bf16 or no"
-    for name, reason in reasons.items():
-        if name in given:
-            raise ValueError(reason)
-        _log.warning("not as the recipe says: %s", reason)
-    return replace(settings, **{name: off[name] for name in reasons})
-
-
-def _are_cityscapes(classes: Sequence[ClassLabel]) -> bool:
-    return [row.name for row in classes] == [row.name for row in ddrnet.CITYSCAPES.classes]
+# fmt: off
+CITYSCAPES_WEIGHTS = (
+    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
+    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
+)
+# fmt: on
+"""Source: the class weights in the configuration files of HRNet and of all DDRNet code since."""
 
 
 def build_accelerator(settings: Settings) -> accelerate.Accelerator:
@@ -63,7 +43,7 @@ def build_accelerator(settings: Settings) -> accelerate.Accelerator:
         step_scheduler_with_optimizer=False,
     )
     processes, device = accelerator.num_processes, accelerator.device.type
-    _log.info("%s on %s, processes: %d (%s)", settings.model, settings.data, processes, device)
+    logger.info("%s on %s, processes: %d (%s)", settings.model, settings.data, processes, device)
     return accelerator
 
 
@@ -72,7 +52,7 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
     split = settings.train_split if training else settings.val_split
     transforms = None
     if training:
-        transforms = ddrnet.data.train_transform(
+        transforms = data.train_transform(
             settings.crop_size,
             scale=settings.scale,
             flip=settings.flip,
@@ -83,17 +63,17 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
     if settings.data == "synthetic":
         count = settings.synthetic_images if training else max(settings.synthetic_images // 4, 1)
         seed = 2 * settings.seed + (not training)
-        return ddrnet.data.SyntheticStreets(count, settings.synthetic_size, seed=seed, **common)
+        return data.SyntheticStreets(count, settings.synthetic_size, seed=seed, **common)
     if settings.data_path is None:
         raise ValueError(f"--data {settings.data} needs --data-path (or try --data synthetic)")
     root = Path(settings.data_path)
     common |= {"seed": settings.seed, "cache_dir": settings.cache_dir}
     if settings.data == "folder":
         folders = root / "images" / split, root / "labels" / split
-        return ddrnet.data.SegmentationFolder(*folders, _class_names(root), **common)
+        return data.SegmentationFolder(*folders, _class_names(root), **common)
     if settings.data == "camvid":
-        return ddrnet.data.CamVid(root, split, **common)
-    return ddrnet.data.Cityscapes(root, split, **common)
+        return data.CamVid(root, split, **common)  # type: ignore[arg-type]  # it checks the name
+    return data.Cityscapes(root, split, **common)  # type: ignore[arg-type]  # it checks the name
 
 
 def _class_names(root: Path) -> list[str]:
@@ -113,32 +93,33 @@ def build_network(
     init: str,
     classes: Sequence[ClassLabel],
     accelerator: accelerate.Accelerator,
-) -> ddrnet.DDRNet:
+) -> DDRNet:
     """Return the network to train, initialised as `init` says."""
     network = _initialised(settings, init, classes)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+        network = convert(network)
     elif accelerator.num_processes > 1:
-        _log.warning("SyncBN needs GPUs: each process normalises by its own batches")
+        logger.warning("SyncBN needs GPUs: each process normalises by its own batches")
     if settings.freeze_bn:
-        ddrnet.freeze_batch_norm(network)
+        freeze_batch_norm(network)
     return network
 
 
-def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -> ddrnet.DDRNet:
+def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -> DDRNet:
     name, tags, checkpoint = settings.model, _tags(settings.model), None
     if init == "auto":
         init = "in1k" if "in1k" in tags else "none"
         if init == "none":
-            _log.info("there are no ImageNet weights of %s: starting from random ones", name)
+            logger.info("there are no ImageNet weights of %s: starting from random ones", name)
     if init in tags:
         name = f"{name}.{init}"
     elif init != "none":
         checkpoint = _checkpoint(init, tags)
     if init != "none":
-        _log.info("starting from %s", checkpoint or name)
+        logger.info("starting from %s", checkpoint or name)
     try:
-        network = ddrnet.create_model(
+        network = create_model(
             name,
             pretrained=init in tags,
             class_names=classes,
@@ -146,8 +127,8 @@ def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -
             upsample=False,  # the loss upsamples by itself, in strips
             checkpoint_path=checkpoint,
         )
-    except ddrnet.WeightsUnavailableError as error:
-        raise ddrnet.WeightsUnavailableError(
+    except WeightsUnavailableError as error:
+        raise WeightsUnavailableError(
             f"{error} (here: --init FILE, or --init none to start from random weights)"
         ) from error
     network.pretrained = None  # from the first step on these are other weights
@@ -157,9 +138,9 @@ def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -
 def _tags(model: str) -> list[str]:
     """Return the tags of the weights of a model, which is named without one."""
     size, dot, tag = model.partition(".")
-    if dot and ddrnet.is_model(size):
+    if dot and registry.is_model(size):
         raise ValueError(f"--model {model}: pass --model {size}, and --init {tag} to start from it")
-    return [name.partition(".")[2] for name in ddrnet.list_models(model, pretrained=True)]
+    return [name.partition(".")[2] for name in registry.list_models(model, pretrained=True)]
 
 
 def _checkpoint(init: str, tags: Sequence[str]) -> Path:
@@ -181,7 +162,7 @@ def _checkpoint(init: str, tags: Sequence[str]) -> Path:
     return weights
 
 
-def build_optimizer(settings: Settings, network: ddrnet.DDRNet) -> Optimizer:
+def build_optimizer(settings: Settings, network: DDRNet) -> Optimizer:
     """Return the optimizer of the network's groups of parameters."""
     groups = network.parameter_groups(
         settings.lr,
@@ -218,15 +199,16 @@ def build_criterion(settings: Settings, dataset: SegmentationDataset) -> nn.Modu
     if settings.class_weights == "cityscapes":
         weights = torch.tensor(CITYSCAPES_WEIGHTS)
     elif settings.class_weights != "none":
-        weights = ddrnet.losses.class_weights_from(dataset, method=settings.class_weights)
-    criterion: nn.Module = ddrnet.losses.CrossEntropyLoss(class_weights=weights)
+        assert settings.class_weights != "auto", "chosen by now"
+        weights = losses.class_weights_from(dataset, method=settings.class_weights)
+    criterion: nn.Module = losses.CrossEntropyLoss(class_weights=weights)
     if settings.loss == "ohem":
-        criterion = ddrnet.losses.OhemCrossEntropyLoss(
+        criterion = losses.OhemCrossEntropyLoss(
             settings.ohem_threshold,
             settings.min_kept,
             min_kept_fraction=settings.min_kept_fraction,
             class_weights=weights,
         )
     if settings.aux_weight > 0:
-        return ddrnet.losses.AuxiliaryLoss(criterion, settings.aux_weight)
+        return losses.AuxiliaryLoss(criterion, settings.aux_weight)
     return criterion

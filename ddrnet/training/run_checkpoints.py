@@ -6,10 +6,10 @@ import hashlib
 import io
 import logging
 import math
-import os
 import pickle
 import random
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from recipes import CommandLine, Settings
 from torch.optim import Optimizer
 
-import ddrnet
+from ddrnet.errors import CheckpointError
+from ddrnet.files import PARTIAL, write_atomically
+from ddrnet.training.settings import Settings
 
 KEPT = 2
 """How many stay, so that there is one to fall back on."""
@@ -30,7 +31,7 @@ _ADJUSTABLE = {"weight_decay", "momentum"}
 """What a resumed run may set anew of its optimizer; the schedule sets the learning rate."""
 
 _NAME = re.compile(r"checkpoint_(\d{9})-([0-9a-f]{16})\.pt")  # step, start of the SHA-256
-_log = logging.getLogger("train")
+logger = logging.getLogger(__name__)
 
 
 def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -45,16 +46,10 @@ def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
     torch.save(state, buffer)
     data = buffer.getbuffer()
     path = folder / f"checkpoint_{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
-    partial = folder / "checkpoint.partial"  # one name, so that what a kill left is replaced
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
+    for partial in folder.glob(f".checkpoint_*{PARTIAL}"):  # left behind by a killed process
         partial.unlink(missing_ok=True)
+    write_atomically(path, data)
     everything = _of_run(folder)
     newest = everything.index(path)
     for old in (*everything[:newest], *everything[newest + KEPT :]):
@@ -75,26 +70,28 @@ def lock(folder: Path) -> AbstractContextManager[Any]:
         raise OSError(f"another process trains into {folder}") from error
 
 
-def load(command: CommandLine) -> tuple[Settings, dict[str, Any] | None]:
-    """Return the settings, and the checkpoint to resume from if there is to be one.
+def load(path: Path, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings of a run, with changes, and its newest intact checkpoint.
+
+    Args:
+        path: The run's folder, or one of its checkpoints.
+        changes: Settings that replace those of the run.
 
     Raises:
-        FileExistsError: If it would write into the folder of another run.
-        FileNotFoundError: If there is nothing to resume from.
-        ddrnet.CheckpointError: If all that there is is damaged.
-        ValueError: If the checkpoint is of another version's settings.
+        FileExistsError: If the changed output folder holds another run.
+        FileNotFoundError: If there is no checkpoint.
+        CheckpointError: If every checkpoint is damaged.
+        ValueError: If the checkpoint holds settings that this version does not know.
     """
-    settings = command.settings()
-    if command.resume is None:
-        _check_vacant(Path(settings.folder))
-        return settings, None
-    path, saved = read(Path(command.resume or settings.folder))
-    settings = command.settings(saved["settings"] | {"output": str(path.parent)})
+    path, saved = read(path)
+    settings = Settings().changed(saved["settings"] | {"output": str(path.parent)})
+    settings = settings.changed(changes)
     if Path(settings.folder).resolve() != path.parent.resolve():
-        _check_vacant(Path(settings.folder))
-        saved["best"] = -math.inf  # those weights stay where they are
-    changed = [name for name, old in saved["settings"].items() if asdict(settings)[name] != old]
-    _log.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
+        check_vacant(Path(settings.folder))
+        saved["best"] = -math.inf  # the best weights so far stay in the old folder
+    now = asdict(settings)
+    changed = [name for name, old in saved["settings"].items() if now[name] != old]
+    logger.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
     return settings, saved
 
 
@@ -106,7 +103,7 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: If there is none.
-        ddrnet.CheckpointError: If all are damaged.
+        CheckpointError: If all are damaged.
     """
     folder = path if path.is_dir() else path.parent
     candidates = _of_run(folder)
@@ -121,18 +118,20 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
         try:
             return candidate, _verified(candidate)
         except (ValueError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-            _log.warning("%s is damaged (%s); trying the one before", candidate, error)
-    raise ddrnet.CheckpointError(f"every checkpoint of {folder} is damaged: start anew")
+            logger.warning("%s is damaged (%s); trying the one before", candidate, error)
+    raise CheckpointError(f"every checkpoint of {folder} is damaged: start anew")
 
 
 def generator_states() -> dict[str, Any]:
     """Return the states of all generators of this process."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch lacks types
     return {
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if on_gpu else [],
     }
 
 
@@ -164,7 +163,12 @@ def restore_optimizer(optimizer: Optimizer, settings: Settings, saved: dict[str,
         group.update(values)
 
 
-def _check_vacant(folder: Path) -> None:
+def check_vacant(folder: Path) -> None:
+    """Raise an error if a new run would overwrite another one.
+
+    Raises:
+        FileExistsError: If the folder holds checkpoints or weights of a run.
+    """
     if _of_run(folder) or any((folder / name).exists() for name in ("best", "last")):
         raise FileExistsError(
             f"{folder} holds another run: --resume {folder} goes on with it, --output names a new "

@@ -1,5 +1,6 @@
 """Small training runs, in this process and in others, and what they leave."""
 
+import argparse
 import json
 import os
 import shlex
@@ -7,20 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import accelerate
-import checkpoints
 import numpy as np
 import pytest
-import recipes
 import torch
-import train
 from data_files import save_png
 
-EXAMPLES = Path(train.__file__).parent
+from ddrnet import cli
+from ddrnet.cli.train import add_parser, given_settings
+from ddrnet.training import RECIPES, loop, run_checkpoints
+
+ROOT = Path(__file__).parents[2]
 TINY = shlex.split(
     "--model ddrnet_23_nano --init none --data synthetic --synthetic-size 64x128 --crop-size 64 "
     "--batch-size 2 --workers 0 --precision no --class-weights none --cpu"
@@ -33,28 +34,46 @@ FEW_CLASSES = ("one", "two", "three")
 
 def run_here(folder, *words):
     """Run the command in this process; returns its exit code."""
-    code = train.main([*TINY, "--output", str(folder), *map(str, words)])
+    code = cli.main(["train", *TINY, "--output", str(folder), *map(str, words)])
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     return code
 
 
 def started(folder, *words):
     """Return a run before its next step and its progress, in this process."""
-    command = recipes.parse([*TINY, "--output", str(folder), *map(str, words)])
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    return train.start(command, ExitStack(), is_main=False)
+    return loop.start(typed([*TINY, "--output", str(folder), *map(str, words)]))
+
+
+def resumed(folder, *words):
+    """Return a run in the state of its newest checkpoint, with settings changed as typed."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return loop.start(*run_checkpoints.load(folder, given(words)))
+
+
+def given(words):
+    """What the command reads from these words."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return given_settings(parser.parse_args(["train", *map(str, words)]))
+
+
+def typed(words, recipe="single-gpu"):
+    """The settings that these words amount to."""
+    return RECIPES[recipe].settings.changed(given(words))
 
 
 class Training:
-    """A run in another process, or several: `launcher` are the words before the script.
+    """A run in another process, or several: `launcher` are the words before `-m ddrnet`.
 
     It is the leader of a group of processes of its own; what it says goes to a file.
     """
 
     def __init__(self, folder, *words, launcher=(), **env):
         self.folder, self._said = folder, folder.parent / f"{folder.name}.txt"
-        variables = {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1", **env}
-        command = [sys.executable, *launcher, EXAMPLES / "train.py", *TINY, "--output", folder]
+        variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
+        start = [sys.executable, *launcher, "-m", "ddrnet", "train"]
+        command = [*start, *TINY, "--output", folder]
         with self._said.open("a") as file:
             self.process = subprocess.Popen(
                 [*map(str, command), *map(str, words)],
@@ -96,7 +115,7 @@ def free_port():
 
 
 def newest(folder):
-    return checkpoints.read(Path(folder))[1]
+    return run_checkpoints.read(Path(folder))[1]
 
 
 def log_of(folder):

@@ -1,41 +1,33 @@
-"""Train a DDRNet: one file for one device or many, whose runs resume exactly.
-
-    python examples/train.py --model ddrnet_23 --lr 0.001 --epochs 50 --data-path ROOT
-    torchrun --nproc-per-node 4 examples/train.py --recipe paper --data-path ROOT
-
-What it is made of lies in the files beside it: recipes, building, batches, monitor, checkpoints,
-interruption. The run's folder holds checkpoints to resume from, `best/` and `last/` for
-`ddrnet.create_model("local-dir:...", True)`, `log.jsonl` and TensorBoard files.
-"""
+"""The training loop: one for one device or many, whose runs resume exactly."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import accelerate
-import building
-import checkpoints
-import recipes
 import torch
-from batches import Batches
-from interruption import Interruption, go_on_command
-from monitor import Monitor, header
-from recipes import Settings
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-import ddrnet
 from ddrnet.data import Normalize, SegmentationDataset
+from ddrnet.evaluation import evaluate
+from ddrnet.files import StrPath
+from ddrnet.network import DDRNet
+from ddrnet.pretrained import save_pretrained
+from ddrnet.training import building, run_checkpoints
+from ddrnet.training.batches import Batches
+from ddrnet.training.defaults import fitted
+from ddrnet.training.interruption import Interruption, resume_command
+from ddrnet.training.monitor import Monitor, header
+from ddrnet.training.settings import Settings
 
-log = logging.getLogger("train")
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -54,9 +46,9 @@ class Run:
         self.held_out = building.open_held_out(settings)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network = building.build_network(settings, init, dataset.classes, accelerator)
-        self.network = network.to(accelerator.device, memory_format=self.layout)
+        self.network = network.to(accelerator.device).to(memory_format=self.layout)
         self.average = ModelEmaV3(self.network, settings.ema, use_warmup=True)
-        self.evaluated: ddrnet.DDRNet = self.average.module
+        self.evaluated: DDRNet = self.average.module
         optimizer = building.build_optimizer(settings, self.network)
         self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
         self.schedule = building.build_schedule(settings, optimizer, self.total_steps)
@@ -66,14 +58,60 @@ class Run:
 
 @dataclass
 class Progress:
-    """How far a run is: beside weights and optimizer, all that changes from step to step."""
+    """The state that changes from step to step, beside weights and optimizer."""
 
     step: int = 0
     best: float = -math.inf
     losses: list[Tensor] = field(default_factory=list)  # since the last line of the log
 
 
-def train(run: Run, progress: Progress, monitor: Monitor, interrupted: Callable[[], bool]) -> bool:
+def train(settings: Settings) -> Path:
+    """Train a new run to its end; see `ddrnet.training.train`."""
+    run_checkpoints.check_vacant(Path(settings.folder))
+    return _execute(settings, None)
+
+
+def resume(path: StrPath, changes: Mapping[str, Any]) -> Path:
+    """Continue a run to its end; see `ddrnet.training.resume`."""
+    return _execute(*run_checkpoints.load(Path(path), changes))
+
+
+def _execute(settings: Settings, saved: dict[str, Any] | None) -> Path:
+    folder = Path(settings.folder)
+    with ExitStack() as stack:
+        run, progress = start(settings, saved)
+        stack.callback(run.accelerator.end_training)
+        if progress.step >= run.total_steps and (folder / "last").exists():
+            logger.info("all %d steps are done; a higher --epochs continues", progress.step)
+            return folder
+        is_main = run.accelerator.is_main_process
+        if is_main:
+            stack.enter_context(run_checkpoints.lock(folder))
+        first_line = header(run.settings, run.accelerator)
+        monitor = Monitor(folder, progress.step, is_main, first_line)
+        stack.callback(monitor.close)
+        interrupted = stack.enter_context(Interruption())
+        if not take_steps(run, progress, monitor, interrupted):
+            logger.info("saved; continue with: %s", resume_command(run.settings.folder))
+            raise KeyboardInterrupt
+        update_evaluated(run)
+        export(run, "last")
+    return folder
+
+
+def start(settings: Settings, saved: dict[str, Any] | None = None) -> tuple[Run, Progress]:
+    """Build a run, new or in the state of a checkpoint."""
+    accelerate.utils.set_seed(settings.seed)
+    dataset = building.open_dataset(settings, training=True)
+    settings = fitted(settings, dataset.classes)
+    accelerator = building.build_accelerator(settings)
+    run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
+    return run, restore(run, saved) if saved else Progress()
+
+
+def take_steps(
+    run: Run, progress: Progress, monitor: Monitor, interrupted: Callable[[], bool]
+) -> bool:
     """Train from where `progress` stands; returns whether the end was reached."""
     settings, batches = run.settings, run.batches.after(progress.step)
     while progress.step < run.total_steps:
@@ -93,7 +131,7 @@ def train(run: Run, progress: Progress, monitor: Monitor, interrupted: Callable[
 
 
 def is_due(count: int, every: int, last: int = 0) -> bool:
-    """Whether something is to be done after `count`: every so often, if at all, and at the end."""
+    """Whether `count` is a multiple of `every`, or is `last`; never where `every` is 0."""
     return every > 0 and (count % every == 0 or count == last)
 
 
@@ -102,7 +140,7 @@ def train_step(run: Run, batches: Iterator[tuple[Tensor, Tensor]], step: int) ->
     run.schedule.step_update(step)
     device, losses = run.accelerator.device, []
     for _ in range(run.settings.accumulation):
-        images, labels = next(batches)
+        images, labels = next(batches)  # (N, 3, H, W) uint8, (N, H, W) uint8
         images = images.to(device, non_blocking=True, memory_format=run.layout)
         labels = labels.to(device, non_blocking=True)
         with run.accelerator.accumulate(run.model):
@@ -129,7 +167,7 @@ def mean_losses(run: Run, progress: Progress) -> Tensor:
     """Return the losses that are not logged yet, each the mean over all processes.
 
     Raises:
-        FloatingPointError: If one is no number.
+        FloatingPointError: If one of them is not finite.
     """
     losses: Tensor = run.accelerator.reduce(torch.stack(progress.losses), "mean").cpu()
     if not losses.isfinite().all():
@@ -141,10 +179,10 @@ def mean_losses(run: Run, progress: Progress) -> Tensor:
 
 
 def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
-    """Score whole images at full resolution, each by one process, and keep the best weights."""
+    """Score whole images at full resolution, each in one process, and keep the best weights."""
     assert run.held_out is not None, "validation is never due"
     update_evaluated(run)
-    scores = ddrnet.evaluate(run.evaluated, run.held_out, num_workers=run.settings.workers)
+    scores = evaluate(run.evaluated, run.held_out, num_workers=run.settings.workers)
     if scores.mean_iou > progress.best:
         progress.best = scores.mean_iou
         export(run, "best")
@@ -159,10 +197,11 @@ def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
 
 @torch.no_grad()
 def update_evaluated(run: Run) -> None:
-    """Bring the weights to validate up to date, and make them the same in every process."""
+    """Bring the weights to validate up to date and make them equal in every process."""
     if not run.settings.ema:
         run.evaluated.load_state_dict(run.network.state_dict())
-    if run.accelerator.num_processes > 1:  # parameters are equal; statistics are each one's own
+    if run.accelerator.num_processes > 1:
+        # Parameters are equal already; BatchNorm's statistics differ between processes.
         for statistics in run.evaluated.buffers():
             accelerate.utils.broadcast(statistics)
 
@@ -172,11 +211,15 @@ def export(run: Run, name: str) -> None:
     if run.accelerator.is_main_process:
         model = run.evaluated.without_aux_head()
         model.upsample = True
-        ddrnet.save_pretrained(model, Path(run.settings.folder) / name)
+        save_pretrained(model, Path(run.settings.folder) / name)
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Write a checkpoint, all that the next step depends on, unless the loss is no number."""
+    """Write a checkpoint: everything that the next step depends on.
+
+    Raises:
+        FloatingPointError: If a loss is not finite; nothing is written.
+    """
     losses = mean_losses(run, progress) if progress.losses else torch.empty(0)
     scaler = run.accelerator.scaler
     state = {
@@ -189,17 +232,17 @@ def save(run: Run, progress: Progress) -> None:
         "evaluated": run.evaluated.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
-        "generators": accelerate.utils.gather_object([checkpoints.generator_states()]),
+        "generators": accelerate.utils.gather_object([run_checkpoints.generator_states()]),
     }
     if run.accelerator.is_main_process:
-        checkpoints.write(Path(run.settings.folder), progress.step, state)
+        run_checkpoints.write(Path(run.settings.folder), progress.step, state)
 
 
 def restore(run: Run, state: dict[str, Any]) -> Progress:
     """Put a run into the state of a checkpoint.
 
     Raises:
-        ValueError: If it is of another network, or its position means nothing here.
+        ValueError: If the checkpoint belongs to another network or another number of steps.
     """
     steps = run.batches.steps_per_epoch
     if state["steps_per_epoch"] != steps:
@@ -217,75 +260,11 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
         ) from error
     if run.settings.ema and not state["settings"]["ema"]:
         run.evaluated.load_state_dict(state["model"])  # the average begins here
-    checkpoints.restore_optimizer(run.optimizer, run.settings, state)
+    run_checkpoints.restore_optimizer(run.optimizer, run.settings, state)
     if run.accelerator.scaler is not None and state["scaler"] is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     rank = run.accelerator.process_index
     if rank < len(state["generators"]):
-        checkpoints.set_generator_states(state["generators"][rank])
+        run_checkpoints.set_generator_states(state["generators"][rank])
     losses = [loss.to(run.accelerator.device) for loss in state["losses"]]
     return Progress(state["step"], state["best"], losses)
-
-
-def start(command: recipes.CommandLine, stack: ExitStack, is_main: bool) -> tuple[Run, Progress]:
-    """Build a run, new or as a checkpoint holds it, and keep others out of its folder."""
-    settings, saved = checkpoints.load(command)
-    accelerate.utils.set_seed(settings.seed)
-    dataset = building.open_dataset(settings, training=True)
-    settings = building.feasible(settings, command.given, dataset.classes)
-    accelerator = building.build_accelerator(settings)
-    run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
-    if is_main:
-        stack.enter_context(checkpoints.lock(Path(settings.folder)))
-    return run, restore(run, saved) if saved else Progress()
-
-
-def is_finished(run: Run, progress: Progress) -> bool:
-    """Whether nothing is left to do, nor to write."""
-    return progress.step >= run.total_steps and (Path(run.settings.folder) / "last").exists()
-
-
-def execute(command: recipes.CommandLine, is_main: bool) -> int:
-    """Train to the end or an interruption; returns the exit code."""
-    with ExitStack() as stack:
-        run, progress = start(command, stack, is_main)
-        if is_finished(run, progress):
-            log.info("all %d steps are done; more --epochs go on", progress.step)
-            run.accelerator.end_training()
-            return 0
-        first_line = header(run.settings, run.accelerator)
-        monitor = Monitor(Path(run.settings.folder), progress.step, is_main, first_line)
-        stack.callback(monitor.close)
-        finished = train(run, progress, monitor, Interruption())
-        if finished:
-            update_evaluated(run)
-            export(run, "last")
-    run.accelerator.end_training()
-    if not finished:
-        log.info("saved; go on with: %s", go_on_command(run.settings.folder))
-    return 0 if finished else 130
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    is_main = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
-    command = recipes.parse(argv)
-    try:
-        if command.print_config:
-            resumed = command.resume is not None
-            if not resumed:
-                log.info(recipes.RECIPES[command.recipe].about)
-            print((checkpoints.load(command)[0] if resumed else command.settings()).to_json())
-            return 0
-        return execute(command, is_main)
-    except (ddrnet.DDRNetError, ValueError, OSError, FloatingPointError) as error:
-        log.error("train.py: %s", error)
-        return 1
-    except KeyboardInterrupt:
-        log.error("train.py: interrupted, nothing to save")
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

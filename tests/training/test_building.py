@@ -1,58 +1,21 @@
-"""What settings become, examples/building.py: weights to start from, what cannot be had."""
+"""The network to train and the weights it starts from."""
 
 import logging
 from pathlib import Path
 
-import building
 import golden_data
 import pytest
 import torch
-from recipes import Settings, parse
 from training_runs import ALONE, newest, run_here, started, write_labelled_folder
 
 import ddrnet
 from ddrnet import factory
 from ddrnet.checkpoints import to_ddrnet
+from ddrnet.training import building
+from ddrnet.training.settings import Settings
 
 NANO, SLIM = "ddrnet_23_nano", "ddrnet_23_slim"
 CITYSCAPES, CAMVID = ddrnet.CITYSCAPES.classes, ddrnet.CAMVID.classes
-
-
-def feasible(words, classes):
-    command = parse(words.split())
-    return building.feasible(command.settings(), command.given, classes)
-
-
-@pytest.mark.parametrize(
-    ("asked", "refused"),
-    [("--class-weights cityscapes", "inverse_log, median_frequency or none"),
-     ("--precision fp16 --cpu", "--precision takes bf16 or no")],
-)  # fmt: skip
-def test_what_means_nothing_here_is_refused_if_it_was_asked_for(asked, refused):
-    with pytest.raises(ValueError, match=refused) as error:
-        feasible(asked, CAMVID)
-    assert "\n" not in str(error.value)
-
-
-def test_what_means_nothing_here_is_left_out_if_only_the_recipe_wants_it(caplog):
-    settings = feasible("--recipe single-gpu --cpu", CAMVID)
-    assert (settings.class_weights, settings.precision) == ("none", "no")
-    assert "not of the 11 of this data" in caplog.text
-    assert "a CPU does not train in fp16" in caplog.text
-
-
-def test_what_can_be_had_stays(caplog):
-    settings = feasible("--recipe paper --cpu", CITYSCAPES)
-    assert settings.class_weights == "cityscapes"
-    assert not caplog.records
-    criterion = building.build_criterion(settings, ddrnet.data.SyntheticStreets(1, (64, 64)))
-    assert len(criterion.criterion.class_weights) == 19
-
-
-def test_other_nineteen_classes_do_not_get_the_weights_of_cityscapes():
-    others = ddrnet.create_model(NANO, num_classes=19).classes
-    with pytest.raises(ValueError, match="not of the 19 of this data"):
-        feasible("--class-weights cityscapes", others)
 
 
 def initialised(init, classes=CAMVID, **settings):

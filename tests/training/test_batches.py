@@ -1,17 +1,17 @@
-"""The order of samples in examples/batches.py."""
+"""The order of samples in ddrnet/training/batches.py."""
 
 import os
 from itertools import chain
 
 import pytest
 import torch
-from batches import Batches, GlobalBatches
 from hypothesis import given
 from hypothesis import strategies as st
-from recipes import Settings
 from training_runs import ALONE
 
 import ddrnet
+from ddrnet.training.batches import Batches, GlobalBatches
+from ddrnet.training.settings import Settings
 
 
 def drawn(rank, processes, size, first=0, samples=13):

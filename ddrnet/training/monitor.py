@@ -18,11 +18,13 @@ import psutil
 import timm
 import torch
 from PIL import Image
-from recipes import Settings
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-import ddrnet
+from ddrnet import __version__, visualize
+from ddrnet.labels import ClassLabel
+from ddrnet.outputs import SegmentationScores
+from ddrnet.training.settings import Settings
 
 
 class Monitor:
@@ -78,7 +80,7 @@ class Monitor:
         )
 
     def scores(
-        self, step: int, scores: ddrnet.SegmentationScores, names: Sequence[str], best: float
+        self, step: int, scores: SegmentationScores, names: Sequence[str], best: float
     ) -> None:
         """Report a validation; no score where nothing is labelled."""
         if not self.active:
@@ -98,10 +100,10 @@ class Monitor:
         index: int,
         image: Tensor,
         labels: Sequence[Tensor],
-        classes: Sequence[ddrnet.ClassLabel],
+        classes: Sequence[ClassLabel],
     ) -> None:
         """Show label maps over an image, (3, H, W) uint8, beside each other."""
-        pictures = [ddrnet.visualize.overlay(image, each, classes) for each in labels]
+        pictures = [visualize.overlay(image, each, classes) for each in labels]
         for picture in pictures:
             picture.thumbnail((768, 768), Image.Resampling.BILINEAR)
         row = np.concatenate([np.asarray(picture) for picture in pictures], axis=1)
@@ -127,7 +129,10 @@ def header(settings: Settings, accelerator: accelerate.Accelerator) -> dict[str,
     device = accelerator.device
     return {
         "settings": asdict(settings),
-        "versions": {each.__name__: each.__version__ for each in (ddrnet, torch, timm, accelerate)},
+        "versions": {
+            "ddrnet": __version__,
+            **{each.__name__: each.__version__ for each in (torch, timm, accelerate)},
+        },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
@@ -136,9 +141,8 @@ def header(settings: Settings, accelerator: accelerate.Accelerator) -> dict[str,
 
 def memory_gib() -> float:
     """Return the most memory of a GPU that this process held, or its present main memory."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return float(psutil.Process().memory_info().rss) / 2**30
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return float(on_gpu or psutil.Process().memory_info().rss) / 2**30
 
 
 def _opened(path: Path, step: int) -> TextIO:

@@ -4,12 +4,11 @@ import json
 import os
 import shlex
 import signal
+from pathlib import Path
 
-import checkpoints
 import pytest
 from process_group import run_in_group
 from training_runs import (
-    EXAMPLES,
     LEARNED,
     TINY,
     Training,
@@ -22,6 +21,8 @@ from training_runs import (
     torchrun,
     write_labelled_folder,
 )
+
+from ddrnet.training import run_checkpoints
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_process")]
 
@@ -57,9 +58,9 @@ VALIDATE = """
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size)
     )
-    sys.path.insert(0, {examples!r})
-    from contextlib import ExitStack
-    import recipes, train
+    sys.path.insert(0, {here!r})
+    from training_runs import typed
+    from ddrnet.training import loop
 
     class Monitor:
         overlays = 0
@@ -68,13 +69,13 @@ VALIDATE = """
             print(json.dumps([scores.confusion.tolist(), scores.mean_iou, best]))
 
     torch.set_num_threads(1)
-    run, progress = train.start(recipes.parse({words!r}), ExitStack(), is_main=False)
+    run, progress = loop.start(typed({words!r}))
     assert run.accelerator.num_processes == size
     with torch.no_grad():
         for name, statistics in run.network.named_buffers():
             if name.endswith("running_mean"):  # as if each had seen batches of its own
                 statistics.add_(torch.randn(len(statistics)) + rank)
-    train.validate(run, progress, Monitor())
+    loop.validate(run, progress, Monitor())
 """
 
 
@@ -86,7 +87,7 @@ def test_validation_is_the_same_in_any_number_of_processes(tmp_path):
         folder = tmp_path / str(size)
         folder.mkdir()
         given = [*words, "--output", str(folder / "run")]
-        code = VALIDATE.format(examples=str(EXAMPLES), words=given)
+        code = VALIDATE.format(here=str(Path(__file__).parent), words=given)
         outputs = run_in_group(code, folder, size)
         assert len(outputs) == size
         results.update(output.strip() for output in outputs)
@@ -127,12 +128,12 @@ def test_torchrun_interrupted_saves_and_exits(tmp_path, number):
     run.wait_for_step(2)
     run.process.send_signal(number)
     assert run.wait(60) != 0
-    script, folder = EXAMPLES / "train.py", tmp_path / "run"
-    assert f"torchrun --nproc-per-node 2 {script} --resume {folder}" in run.said
+    folder = tmp_path / "run"
+    assert f"torchrun --nproc-per-node 2 -m ddrnet train --resume {folder}" in run.said
     assert "SIGKILL" not in run.said
-    assert "Traceback" not in run.said.partition("saved; go on with")[0]
+    assert "Traceback" not in run.said.partition("saved; continue with")[0]
     assert newest(folder)["step"] >= 2
-    with checkpoints.lock(folder):
+    with run_checkpoints.lock(folder):
         pass  # the processes are gone
 
 

@@ -8,13 +8,12 @@ import json
 import os
 from pathlib import Path
 
-import building
 import pytest
-import recipes
-import train
 
+from ddrnet import training
 from ddrnet.data import SyntheticStreets, train_transform
 from ddrnet.data.street_tree import VAL_EVERY
+from ddrnet.training import building, loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_process")]
 
@@ -36,11 +35,11 @@ class TrainSplit(SyntheticStreets):
 def begun_again(monkeypatch, folder, recorded, data_path=None):
     """Train for the first steps as a log says; returns the lines of the new log."""
     after = iter([False] * (STEPS - 1) + [True])
-    monkeypatch.setattr(train, "Interruption", lambda: lambda: next(after))
+    monkeypatch.setattr(loop.Interruption, "__call__", lambda self: next(after))
     given = recorded[0]["settings"] | {"data_path": data_path, "output": str(folder), "cpu": True}
     given |= {"cache_dir": None, "workers": 2, "validate_every": 0}
-    command = recipes.CommandLine(recipes.DEFAULT_RECIPE, given, resume=None, print_config=False)
-    assert train.execute(command, is_main=True) == 130
+    with pytest.raises(KeyboardInterrupt):
+        training.train(training.Settings(**given))
     return lines(folder / "log.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""The examples, importable as a script beside them imports them."""
+"""What the tests of training share."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples")]
+sys.path.insert(0, str(HERE))
 
 
 @pytest.fixture

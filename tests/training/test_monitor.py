@@ -1,4 +1,4 @@
-"""What a run tells, examples/monitor.py."""
+"""What a run tells, ddrnet/training/monitor.py."""
 
 import io
 import json
@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from monitor import Monitor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ddrnet
+from ddrnet.training.monitor import Monitor
 
 CLASSES = ddrnet.create_model("ddrnet_23_nano", class_names=["road", "sky"]).classes
 

@@ -1,0 +1,54 @@
+"""Settings that fit the data and the device, where a run asks for `auto`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ddrnet.labels import CITYSCAPES, ClassLabel
+from ddrnet.training.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def on_cpu(settings: Settings) -> bool:
+    """Whether a run computes on the CPU."""
+    return settings.cpu or not torch.accelerator.is_available()
+
+
+def fitted(settings: Settings, classes: Sequence[ClassLabel]) -> Settings:
+    """Replace `auto` by what fits the data and the device; the log says what was chosen and why.
+
+    Raises:
+        ValueError: If a given value does not fit.
+    """
+    if settings.precision == "fp16" and on_cpu(settings):
+        raise ValueError("a CPU does not train in fp16: pass --precision bf16 or no")
+    are_cityscapes = [row.name for row in classes] == [row.name for row in CITYSCAPES.classes]
+    if settings.class_weights == "cityscapes" and not are_cityscapes:
+        raise ValueError(
+            f"the cityscapes class weights are of its 19 classes, not of the {len(classes)} of "
+            "this data: pass --class-weights inverse_log, median_frequency or none"
+        )
+    chosen: dict[str, Any] = {}
+    if settings.precision == "auto":
+        chosen["precision"], reason = _precision(settings)
+        logger.info("--precision %s: %s", chosen["precision"], reason)
+    if settings.class_weights == "auto":
+        chosen["class_weights"] = "cityscapes" if are_cityscapes else "none"
+        reason = "published for these classes" if are_cityscapes else "none are published"
+        logger.info("--class-weights %s: %s", chosen["class_weights"], reason)
+    return replace(settings, **chosen)
+
+
+def _precision(settings: Settings) -> tuple[str, str]:
+    """Return the precision that suits the device, and why."""
+    if on_cpu(settings) or not torch.cuda.is_available():
+        return "no", "without CUDA, float32 is the safe choice"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", "this GPU computes in it, and it needs no loss scaling"
+    return "fp16", "this GPU does not compute in bf16"
