@@ -101,19 +101,23 @@ class SegmentationMetrics:
 
     def _count(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return the counts of one batch, laid out as `_own`."""
-        number = torch.ones((), dtype=torch.int64, device=target.device).expand(target.shape)
         if _fits_bytes(predicted) and _fits_bytes(target):
-            number = _joint_histogram(predicted.to(torch.uint8), target.to(torch.uint8))
-            predicted = torch.arange(_BYTES)
-            target = predicted.unsqueeze(1)
-        classes, (predicted, target) = self.num_classes, (predicted.long(), target.long())
+            pairs = _joint_histogram(predicted.to(torch.uint8), target.to(torch.uint8))
+            values = torch.arange(_BYTES)
+            return self._count_weighted(values, values.unsqueeze(1), pairs)
+        ones = torch.ones((), dtype=torch.int64, device=target.device)
+        return self._count_weighted(predicted.long(), target.long(), ones)
+
+    def _count_weighted(self, predicted: Tensor, target: Tensor, number: Tensor) -> Tensor:
+        """Count pairs of int64 labels, each `number` times; the three are broadcast together."""
+        classes = self.num_classes
         no_class = (target < 0) | (target >= classes)
         row = torch.where(no_class, classes + 1, target)
         row = torch.where(target == self.ignore_index, classes, row)
         column = torch.where((predicted < 0) | (predicted >= classes), classes, predicted)
         cell = row * (classes + 1) + column
         counts = torch.zeros_like(self._own, device=cell.device)
-        counts.view(-1).scatter_add_(0, cell.flatten(), number.flatten())
+        counts.view(-1).scatter_add_(0, cell.flatten(), number.expand(cell.shape).flatten())
         return counts
 
     def merge(self, other: SegmentationMetrics) -> None:
