@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, resize, stem, strided_convs
 from ddrnet.checkpoints.contents import HEADS
-from ddrnet.dappm import DAPPM, POOLING
+from ddrnet.dappm import DAPPM
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.outputs import SegmentationOutput
 from ddrnet.upsampling import upsample_argmax
@@ -212,13 +212,13 @@ class DDRNet(nn.Module):
             Class indices (N, H, W), int64: the argmax of the full-resolution logits.
 
         Raises:
-            ValueError: If shape or dtype do not fit.
+            ValueError: If shape or dtype do not fit, or the model has more than 256 classes.
         """
         with _evaluating(self), torch.no_grad():
             self._check_images(images)
             features, _ = self._features(images)
-            labels: Tensor = upsample_argmax(self.head(features), images.shape[-2:])
-        return labels
+            labels = upsample_argmax(self.head(features), images.shape[-2:])
+        return labels.long()
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the head and of the auxiliary head, both at stride 8."""
@@ -252,31 +252,17 @@ class DDRNet(nn.Module):
                 f"{images.shape[2]} x {images.shape[3]}: enlarge or pad the image"
             )
         if self.training and images.shape[0] == 1:
-            self._check_statistics(max(images.shape[2:]))
+            self._check_statistics()
 
-    def _check_statistics(self, side: int) -> None:
-        """Raise if a BatchNorm would see one value per channel of a single image."""
-        single = [self.dappm.scales[-1]]
-        single += [module for module, stride in self._strided_modules() if side <= stride]
-        norms = [norm for module in single for norm in module.modules()]
+    def _check_statistics(self) -> None:
+        """Raise if the BatchNorm behind DAPPM's global pool would see one value per channel."""
+        norms = self.dappm.scales[-1].modules()
         if any(isinstance(norm, _BatchNorm) and _uses_own_statistics(norm) for norm in norms):
             raise ValueError(
                 "training on one image leaves BatchNorm one value per channel (the global pool of "
                 "DAPPM): use at least 2 images per batch (drop_last=True for the last one), freeze "
                 "with ddrnet.freeze_batch_norm(model), or train in several processes with SyncBN"
             )
-
-    def _strided_modules(self) -> Iterator[tuple[nn.Module, int]]:
-        """Yield the modules whose maps have the stride of the low-resolution branch or more."""
-        for stage, (stride, _) in zip(self.fusion_stages, self.config.fusion_stages, strict=True):
-            assert isinstance(stage, BilateralFusion)
-            yield from ((part, stride) for part in (stage.low_res, stage.low_to_high))
-            yield stage.high_to_low[-1], stride
-        tail_stride = 2 * self.config.fusion_stages[-1].stride
-        yield self.low_res_tail, tail_stride
-        yield self.dappm, tail_stride
-        for scale, (_, stride) in zip(self.dappm.scales[1:], POOLING, strict=False):
-            yield scale, tail_stride * stride
 
     def train(self, mode: bool = True) -> DDRNet:
         """Set training mode as any module does; a frozen BatchNorm stays in evaluation mode."""
