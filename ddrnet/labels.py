@@ -14,6 +14,9 @@ Color = tuple[int, int, int]
 IGNORE_INDEX = 255
 """The value of label pixels that neither train nor count."""
 
+MAX_CLASSES = 256
+"""Number of classes that an 8-bit label map tells apart."""
+
 
 @dataclass(frozen=True)
 class ClassLabel:

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ddrnet.labels import IGNORE_INDEX, ClassLabel, Color
+from ddrnet.labels import IGNORE_INDEX, MAX_CLASSES, ClassLabel, Color
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
-
-MAX_CLASSES = 256
-"""As many as the 8-bit indices of a palette image can tell apart."""
 
 _SMALLEST_TEXT = 13  # pixels; anything smaller is hard to read
 _LONGEST_NAME = 32  # characters; the rest is cut off

@@ -19,3 +19,9 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 def fixed_seed():
     """Start every test from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request):
+    """Each device that this machine has."""
+    return torch.device(request.param)

@@ -17,8 +17,7 @@ from ddrnet.data.dataset import FileDataset
 from ddrnet.data.decoding import decode_labels
 from ddrnet.data.submission import PREDICTION_SUFFIX
 from ddrnet.files import write_atomically
-from ddrnet.labels import ClassLabel
-from ddrnet.visualize import MAX_CLASSES
+from ddrnet.labels import MAX_CLASSES, ClassLabel
 
 
 class LabelFiles:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddrnet.data.transforms import Normalize
+from ddrnet.labels import MAX_CLASSES
 from ddrnet.network import DDRNet
-from ddrnet.visualize import MAX_CLASSES
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""

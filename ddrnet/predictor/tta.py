@@ -32,10 +32,10 @@ def predict_averaged(
         flip: Whether each scale is also seen mirrored left and right.
 
     Returns:
-        Class indices (N, H, W), int64.
+        Class indices (N, H, W), uint8.
 
     Raises:
-        ValueError: If there is no scale, or one is not above 0.
+        ValueError: If there is no scale, one is not above 0, or there are more than 256 classes.
     """
     check_scales(scales)
     size = images.shape[-2:]
@@ -67,7 +67,7 @@ def _resized(images: Tensor, scale: float) -> Tensor:
 
 def _leaders(views: Sequence[Tensor], size: Size) -> Tensor:
     """Return the class that leads on average, (H, W), of one image's logits (K, h, w) by view."""
-    labels = torch.empty(size, dtype=torch.int64, device=views[0].device)
+    labels = torch.empty(size, dtype=torch.uint8, device=views[0].device)
     for strips in zip(*(Strips(view.float(), size) for view in views), strict=True):
         rows, logits = strips[0]
         total = logits.softmax(1)

@@ -1,8 +1,8 @@
 """The leading class of every pixel at full resolution.
 
-Bilinear weights are convex: the class that leads at all four corners of a cell of the small map
-leads everywhere in it. So only cells at class borders are interpolated, and there only the classes
-that compete. What stays within rounding error of a tie is left to torch's own kernel.
+Bilinear weights are convex: a class that leads at all four corners of a cell of the small map leads
+everywhere in the cell. So only the cells at class borders are interpolated, and there only the
+classes that compete.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddrnet.upsampling.kernel_rows import SMALL, kernel_format, kernel_positions, kernel_row
-from ddrnet.upsampling.strips import CPU_STRIP, Size, Strips, check_maps, upsample
-
-ROUNDING = 24
-"""Machine epsilons, relative to the largest logit, by which two interpolations can differ."""
+from ddrnet.labels import MAX_CLASSES
+from ddrnet.upsampling.strips import CPU_STRIP, Size, Strips, check_maps, source_positions, upsample
 
 LARGEST = 1e30
 """Sums of larger logits may overflow."""
@@ -27,63 +24,58 @@ LARGEST = 1e30
 def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
     """Return the class that leads at each pixel of the full-resolution logits.
 
-    On a CPU the result equals `upsample(logits, size).argmax(1)` bit for bit, with ties, infinities
-    and NaN. Other devices compute in float32 at least and may differ from it where two classes are
-    equal to within rounding.
+    The result equals `upsample(logits, size).argmax(1)`, except where the two leading classes are
+    equal to within rounding: on a CPU, each pixel's class trails the leading one by at most 8
+    machine epsilons times the largest absolute logit. `upsample` itself may trail by more, because
+    it rounds the positions of pixels too. Half precision is computed in float32.
 
     Args:
-        logits: (N, K, h, w), floating point, in any memory format.
+        logits: (N, K, h, w), floating point, in any memory format, of at most 256 classes.
         size: Height and width of the result, in pixels.
 
     Returns:
-        Class indices (N, *size), int64.
+        Class indices (N, *size), uint8.
 
     Raises:
-        ValueError: If `logits` is not a batch of maps, or `size` holds a length below 1.
+        ValueError: If `logits` is not a batch of maps or has more than 256 classes, or `size` holds
+            a length below 1.
     """
     check_maps(logits, size)
-    labels = torch.empty(logits.shape[0], *size, dtype=torch.int64, device=logits.device)
+    if logits.shape[1] > MAX_CLASSES:
+        raise ValueError(
+            f"8-bit label maps hold at most {MAX_CLASSES} classes, got logits of {logits.shape[1]} "
+            "classes: take upsample(logits, size).argmax(1)"
+        )
+    if logits.shape[2:] == tuple(size):
+        return logits.argmax(1).to(torch.uint8)
+    labels = torch.empty(logits.shape[0], *size, dtype=torch.uint8, device=logits.device)
     with torch.no_grad():
-        for n, out in enumerate(labels):
-            _fill(out, logits[n : n + 1])
+        for out, image in zip(labels, logits, strict=True):
+            image = image if image.dtype == torch.float64 else image.float()  # (K, h, w)
+            if not image.is_cpu:
+                _fill_in_strips(out, image)
+            elif float(image.abs().amax()) < LARGEST:  # not so for NaN
+                _fill_cells(out, image)
+            else:
+                _fill_by_class(out, image)
     return labels
 
 
-def _fill(out: Tensor, image: Tensor) -> None:
-    """Write the leading classes of `image` (1, K, h, w) into `out` (H, W)."""
-    if not image.is_cpu:
-        _fill_in_strips(out, image)
-    elif out.shape[1] < SMALL or image.dtype == torch.float64:
-        out[:] = upsample(image, out.shape)[0].max(0).indices
-    else:
-        _fill_as_kernel(out, image.contiguous(memory_format=kernel_format(image)))
-
-
 def _fill_in_strips(out: Tensor, image: Tensor) -> None:
-    logits = image[0] if image.dtype == torch.float64 else image[0].float()
-    for rows, strip in Strips(logits, out.shape):
-        out[rows] = strip.to(image.dtype).argmax(1)
+    """Write the leading classes of `image` (K, h, w) into `out` (H, W) without waiting for any."""
+    for rows, strip in Strips(image, out.shape):  # (rows, K, W)
+        out[rows] = strip.argmax(1)
 
 
-def _fill_as_kernel(out: Tensor, image: Tensor) -> None:
-    """Write what torch's CPU kernel leads to, bit for bit; the kernel computes what is unsure."""
-    lowest, highest = image.aminmax()
-    largest = float(torch.maximum(-lowest, highest))
-    if largest < LARGEST and out.shape == image.shape[2:]:
-        out[:] = image[0].max(0).indices
-        return
-    rows = kernel_positions(image.shape[2], out.shape[0], image)
-    if image.dtype != torch.float32 or not largest < LARGEST:
-        for row in range(len(rows)):
-            out[row] = kernel_row(image, rows, row, out.shape[1]).max(0).indices
-        return
-    columns = kernel_positions(image.shape[3], out.shape[1], image)
-    axes = _Axis.of(rows, image.shape[2]), _Axis.of(columns, image.shape[3])
-    info = torch.finfo(image.dtype)
-    unsure = _fill_cells(out, image[0], axes, ROUNDING * (info.eps * largest + info.tiny))
-    for row in unsure.amax(1).nonzero().squeeze(1).tolist():
-        pixels = unsure[row].nonzero().squeeze(1)
-        out[row, pixels] = kernel_row(image, rows, row, out.shape[1])[:, pixels].max(0).indices
+def _fill_by_class(out: Tensor, image: Tensor) -> None:
+    """Write the leading classes of any values, infinite and NaN too; as in argmax, NaN leads."""
+    best = torch.full(out.shape, -torch.inf, dtype=image.dtype)
+    out.zero_()
+    for index, logits in enumerate(image):
+        values = upsample(logits[None, None], out.shape)[0, 0]  # (H, W)
+        leads = (values > best) | (values.isnan() & ~best.isnan())
+        out.masked_fill_(leads, index)
+        best = torch.where(leads, values, best)
 
 
 class _Axis(NamedTuple):
@@ -94,18 +86,20 @@ class _Axis(NamedTuple):
     """
 
     cell: Tensor
-    """Of each output pixel."""
+    """The cell of each output pixel."""
     weight: Tensor
-    """Of the cell's second corner, at each output pixel."""
+    """The weight of the cell's second corner at each output pixel."""
     start: Tensor
     """The first output pixel of each cell, and the end of the last one."""
 
     @classmethod
-    def of(cls, positions: Tensor, length: int) -> _Axis:
-        """Sort output pixels at `positions` into the `length` + 1 cells."""
+    def of(cls, length: int, size: int, dtype: torch.dtype) -> _Axis:
+        """Sort `size` output pixels into the `length` + 1 cells."""
+        positions = source_positions(length, size, torch.empty(0, dtype=torch.float64))
         inside = positions.clamp(min=0)
         cell = torch.where(positions < 0, 0, inside.long() + 1)
-        return cls(cell, inside.frac(), torch.searchsorted(cell, torch.arange(length + 2)))
+        start = torch.searchsorted(cell, torch.arange(length + 2))
+        return cls(cell, inside.frac().to(dtype), start)
 
     @property
     def pixels_per_cell(self) -> Tensor:
@@ -117,23 +111,25 @@ class _Axis(NamedTuple):
         return torch.minimum(self.start[cells] + steps, self.start[cells + 1] - 1)
 
 
-def _fill_cells(out: Tensor, logits: Tensor, axes: tuple[_Axis, _Axis], margin: float) -> Tensor:
-    """Write the leading classes of `logits` (K, h, w) into `out`; return 1 where unsure."""
-    rows, columns = axes
-    padded = F.pad(logits.unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]
-    leader, rivals = _rivals(padded, margin)
-    torch.index_select(leader.index_select(1, columns.cell), 0, rows.cell, out=out)
-    pixels = rows.pixels_per_cell.unsqueeze(1) * columns.pixels_per_cell
-    unsure = torch.zeros_like(out, dtype=torch.uint8)
+def _fill_cells(out: Tensor, image: Tensor) -> None:
+    """Write the leading classes of finite `image` (K, h, w) into `out` (H, W), cell by cell."""
+    rows = _Axis.of(image.shape[1], out.shape[0], image.dtype)
+    columns = _Axis.of(image.shape[2], out.shape[1], image.dtype)
+    padded = F.pad(image.unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]  # (K, h + 2, w + 2)
+    leader, rivals = _rivals(padded)
+    wide = leader.to(torch.uint8).index_select(1, columns.cell)  # (h + 1, W)
+    torch.index_select(wide, 0, rows.cell, out=out)
+    pixels = rows.pixels_per_cell.unsqueeze(1) * columns.pixels_per_cell  # (h + 1, w + 1)
     for cells, classes in _contests(rivals & (pixels > 0), int(pixels.max())):
-        place, values = _interpolate(padded, axes, cells, classes)
-        labels, lead = _winner(values, classes)
-        out.view(-1)[place] = labels
-        unsure.view(-1)[place[~(lead > margin)]] = 1
-    return unsure
+        place, values = _interpolate(padded, (rows, columns), cells, classes)
+        winner, best = classes[0].expand_as(values[0]), values[0]  # (S, T, M)
+        for rival, value in zip(classes[1:], values[1:], strict=True):
+            winner = torch.where(value > best, rival, winner)
+            best = torch.maximum(best, value)
+        out.view(-1)[place] = winner.to(torch.uint8)
 
 
-def _rivals(padded: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def _rivals(padded: Tensor) -> tuple[Tensor, Tensor]:
     """Find the class that leads in each cell and those that do not trail it at every corner.
 
     Returns:
@@ -146,13 +142,13 @@ def _rivals(padded: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     leader = (sums[..., :-1] + sums[..., 1:]).max(0, keepdim=True).indices
     rivals = torch.zeros_like(corners[0], dtype=torch.bool)
     for corner in corners:
-        rivals |= corner >= corner.gather(0, leader) - margin
+        rivals |= corner >= corner.gather(0, leader)
     return leader[0], rivals
 
 
 def _contests(rivals: Tensor, pixels_per_cell: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield flat indices of cells (M,) that have equally many rivals, and these (R, M)."""
-    rivals = rivals.flatten(1).t().contiguous()
+    rivals = rivals.flatten(1).t().contiguous()  # (cells, K)
     counts = rivals.sum(1)
     for count in range(2, int(counts.max()) + 1):
         chunk = max(1, CPU_STRIP // (count * pixels_per_cell))
@@ -172,21 +168,10 @@ def _interpolate(
     rows, columns = axes
     _, height, width = padded.shape
     down, across = cells // (width - 1), cells % (width - 1)
-    y, x = rows.pixels(down), columns.pixels(across)
-    first = (classes * height + down) * width + across
+    y, x = rows.pixels(down), columns.pixels(across)  # (S, M), (T, M)
+    first = (classes * height + down) * width + across  # (R, M)
     corners = [padded.take(first + step).unsqueeze(1) for step in (0, width, 1, width + 1)]
-    left = torch.lerp(corners[0], corners[1], rows.weight[y])
+    left = torch.lerp(corners[0], corners[1], rows.weight[y])  # (R, S, M)
     right = torch.lerp(corners[2], corners[3], rows.weight[y])
     values = torch.lerp(left.unsqueeze(2), right.unsqueeze(2), columns.weight[x])
     return y.unsqueeze(1) * len(columns.cell) + x, values
-
-
-def _winner(values: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the leading one of `classes` (R, M) by `values` (R, S, T, M), and how far it leads."""
-    labels, best = classes[0].expand_as(values[0]), values[0]
-    second = torch.full_like(best, -torch.inf)
-    for label, value in zip(classes[1:], values[1:], strict=True):
-        labels = torch.where(value > best, label, labels)
-        second = torch.maximum(second, torch.minimum(best, value))
-        best = torch.maximum(best, value)
-    return labels, best - second
