@@ -186,8 +186,7 @@ def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
     if scores.mean_iou > progress.best:
         progress.best = scores.mean_iou
         export(run, "best")
-    names = [label.name for label in run.network.classes]
-    monitor.scores(progress.step, scores, names, progress.best)
+    monitor.scores(progress.step, scores, run.network.classes, progress.best)
     for index in range(min(monitor.overlays, len(run.held_out))):
         image, labels = run.held_out[index]
         predicted = run.evaluated.predict(run.normalize(image[None].to(run.accelerator.device)))

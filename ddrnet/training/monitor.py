@@ -24,17 +24,18 @@ from torch.utils.tensorboard import SummaryWriter
 from ddrnet import __version__, visualize
 from ddrnet.labels import ClassLabel
 from ddrnet.outputs import SegmentationScores
+from ddrnet.training.charts import draw_classes, draw_confusion, draw_curves
 from ddrnet.training.settings import Settings
 
 
 class Monitor:
-    """Writes into a run's folder; in a process that is not the main one it stays silent.
+    """Writes log, TensorBoard files and charts into a run's folder; silent unless `active`.
 
     Args:
         folder: The run's folder.
-        step: Steps done so far: what an earlier process logged after them is removed.
+        step: Steps done so far; lines of later steps, logged by an earlier process, are removed.
         active: Whether this is the main process.
-        header: What the log says first, and again at each resume: settings, versions, hardware.
+        header: The first line of the log, repeated at each resume: settings, versions, hardware.
     """
 
     def __init__(self, folder: Path, step: int, active: bool, header: dict[str, Any]) -> None:
@@ -46,17 +47,20 @@ class Monitor:
         if not active:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._log = _opened(folder / "log.jsonl", step)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._write(header)
 
     def close(self) -> None:
-        """End the progress line and close the files."""
-        if self.active:
-            if self._line_open:
-                print(file=sys.stderr)
-            self._log.close()
-            self._board.close()
+        """End the progress line, draw the curves and close the files."""
+        if not self.active:
+            return
+        if self._line_open:
+            print(file=sys.stderr)
+        self._log.close()
+        self._board.close()
+        draw_curves(self._folder / "curves.png", [self._folder / "log.jsonl"])
 
     def progress(
         self, step: int, total: int, epoch: float, loss: float, lr: float, images_per_step: int
@@ -80,18 +84,21 @@ class Monitor:
         )
 
     def scores(
-        self, step: int, scores: SegmentationScores, names: Sequence[str], best: float
+        self, step: int, scores: SegmentationScores, classes: Sequence[ClassLabel], best: float
     ) -> None:
-        """Report a validation; no score where nothing is labelled."""
+        """Report a validation and draw its charts."""
         if not self.active:
             return
-        iou = dict(zip(names, scores.iou.tolist(), strict=True))
+        iou = dict(zip([row.name for row in classes], scores.iou.tolist(), strict=True))
         shown = {name: value for name, value in iou.items() if value == value}  # NaN is not JSON
         self._write({"step": step, "mean_iou": scores.mean_iou, "best": best, "iou": shown})
         self._board.add_scalar("val/mean_iou", scores.mean_iou, step)
         for name, value in shown.items():
             self._board.add_scalar(f"val_iou/{name}", value, step)
         self._show(f"step {step}  val mean IoU {scores.mean_iou:.4f}  best {best:.4f}", end="\n")
+        draw_curves(self._folder / "curves.png", [self._folder / "log.jsonl"])
+        draw_classes(self._folder / "classes.png", scores, classes)
+        draw_confusion(self._folder / "confusion.png", scores, classes)
         self._marked = time.perf_counter()
 
     def overlay(

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -59,3 +61,32 @@ def test_help_shows_every_setting_with_its_default_and_every_recipe(capsys):
     assert shown.count("(default: ") == len(vars(Settings()))
     for name in RECIPES:
         assert f" {name}: " in shown
+
+
+WITHOUT = """
+import sys
+sys.modules[{missing!r}] = None  # importing it fails as if it were not installed
+from ddrnet.cli import main
+sys.exit(main(["train", "--data", "synthetic", "--output", {folder!r}]))
+"""
+
+
+@pytest.mark.parametrize("missing", ["accelerate", "matplotlib", "psutil", "tensorboard"])
+def test_without_the_extra_one_line_says_what_to_install(missing, tmp_path):
+    code = WITHOUT.format(missing=missing, folder=str(tmp_path / "run"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"ddrnet: error: training needs {missing}, which is not installed: "
+        'pip install "ddrnet[train]"'
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_settings_load_no_torch():
+    code = (
+        "import sys; from ddrnet.cli import main; from ddrnet.training import Settings; "
+        "main(['train', '--print-config']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -1,12 +1,15 @@
 """The training loop in one process: files, exact resume, no waiting."""
 
+import shlex
 import signal
-import time
 
 import accelerate
+import numpy as np
 import pytest
 import torch
+from data_files import save_png
 from training_runs import (
+    TINY,
     Training,
     assert_close_weights,
     assert_same_losses,
@@ -18,22 +21,20 @@ from training_runs import (
     run_here,
     same,
     started,
+    typed,
     write_labelled_folder,
 )
 
 import ddrnet
-from ddrnet import cli
+from ddrnet import cli, training
 from ddrnet.training import loop
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
 
-def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path, capsys):
+def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path):
     words = "--synthetic-images 16 --epochs 1 --lr 0.05 --log-every 2 --loss ce --scale 1 1"
-    began = time.perf_counter()
     assert run_here(tmp_path, *words.split()) == 0
-    with capsys.disabled():
-        print(f"\none epoch on 16 images, with validation: {time.perf_counter() - began:.1f} s")
     losses = [loss for _, loss in losses_of(tmp_path)]
     assert losses[-1] < losses[0]
     assert list((tmp_path / "tensorboard").iterdir())
@@ -44,6 +45,27 @@ def test_an_epoch_makes_the_loss_fall_and_leaves_files(tmp_path, capsys):
     scores = next(row for row in log_of(tmp_path) if "mean_iou" in row)
     assert 0 <= scores["mean_iou"] <= 1
     assert run_here(tmp_path) == 1, "a new run must not mix with an old one"
+
+
+@pytest.mark.parametrize(("validate_every", "name"), [(1, "best"), (0, "last")])
+def test_the_last_line_predicts_with_the_result(tmp_path, capsys, validate_every, name):
+    folder = tmp_path / "a run"
+    words = ["--synthetic-images", 4, "--epochs", 1, "--validate-every", validate_every]
+    assert run_here(folder, *words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"predict with: ddrnet predict photos --model 'local-dir:{folder / name}'"
+    save_png(tmp_path / "photos" / "1.png", np.full((48, 64, 3), 99))
+    command = shlex.split(last.partition("ddrnet ")[2].replace("photos", str(tmp_path / "photos")))
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert (folder / "curves.png").exists()
+    assert (folder / "confusion.png").exists() == (validate_every > 0)
+
+
+def test_from_python(tmp_path):
+    settings = typed([*TINY, "--output", tmp_path, "--synthetic-images", 4, "--epochs", 1])
+    assert training.train(settings) == tmp_path
+    assert training.resume(tmp_path, epochs=2) == tmp_path
+    assert newest(tmp_path)["step"] == 4
 
 
 def test_the_score_is_that_of_evaluate_on_the_exported_weights(tmp_path):

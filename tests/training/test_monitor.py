@@ -1,4 +1,4 @@
-"""What a run tells, ddrnet/training/monitor.py."""
+"""The log, the progress line, TensorBoard and charts of a run."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ddrnet
@@ -54,7 +55,7 @@ def test_one_line_says_everything(monitor, tmp_path, capsys):
 def test_scores_and_pictures_reach_tensorboard(monitor, tmp_path):
     monitor.progress(10, 100, 0.4, 1.25, 0.01, images_per_step=8)
     scores = scores_of([[0, 1, 1, 1]], [[0, 0, 1, 255]])
-    monitor.scores(10, scores, ["road", "sky"], 0.5)
+    monitor.scores(10, scores, CLASSES, 0.5)
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     maps = torch.zeros(40, 60, dtype=torch.int64), torch.ones(40, 60, dtype=torch.uint8)
     monitor.overlay(10, 0, image, maps, CLASSES)
@@ -68,10 +69,12 @@ def test_scores_and_pictures_reach_tensorboard(monitor, tmp_path):
     (picture,) = events.Images("val/0: predicted, true")
     assert (picture.width, picture.height) == (120, 40)
     assert rows(tmp_path)[-1]["iou"] == {"road": 0.5, "sky": 0.5}
+    for name in ("curves", "classes", "confusion"):
+        assert Image.open(tmp_path / f"{name}.png").format == "PNG"
 
 
 def test_without_labels_the_log_is_still_json(monitor, tmp_path):
-    monitor.scores(3, scores_of([[0]], [[255]]), ["road", "sky"], float("-inf"))
+    monitor.scores(3, scores_of([[0]], [[255]]), CLASSES, float("-inf"))
     assert rows(tmp_path)[-1] == {"step": 3, "mean_iou": None, "best": None, "iou": {}}
 
 
@@ -92,7 +95,7 @@ def test_what_an_earlier_process_logged_after_its_checkpoint_is_removed(tmp_path
 def test_other_processes_are_silent(tmp_path, capsys):
     other = Monitor(tmp_path, 0, False, {})
     other.progress(1, 9, 0.1, 1.0, 0.1, 1)
-    other.scores(1, scores_of([[0]], [[0]]), ["road", "sky"], 1.0)
+    other.scores(1, scores_of([[0]], [[0]]), CLASSES, 1.0)
     other.close()
     assert other.overlays == 0
     assert not list(tmp_path.iterdir())
