@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ddrnet.labels import CAMVID as CAMVID
     from ddrnet.labels import CITYSCAPES as CITYSCAPES
     from ddrnet.labels import ClassLabel as ClassLabel
+    from ddrnet.labels import LabelTable as LabelTable
     from ddrnet.network import DDRNet as DDRNet
     from ddrnet.network import freeze_batch_norm as freeze_batch_norm
     from ddrnet.outputs import SegmentationOutput as SegmentationOutput
@@ -58,7 +59,7 @@ _HOMES = {
     ),
     "evaluation": ("evaluate",),
     "factory": ("create_model", "load_checkpoint"),
-    "labels": ("CAMVID", "CITYSCAPES", "ClassLabel"),
+    "labels": ("CAMVID", "CITYSCAPES", "ClassLabel", "LabelTable"),
     "network": ("DDRNet", "freeze_batch_norm"),
     "outputs": ("SegmentationOutput", "SegmentationScores"),
     "pretrained": ("push_to_hub", "save_pretrained"),

@@ -25,7 +25,7 @@ PARTIAL = ".part"
 
 @contextmanager
 def open_atomically(path: StrPath) -> Iterator[BinaryIO]:
-    """Open a file for writing under a temporary name; rename it to `path` at the end.
+    """Open a file for writing and reading under a temporary name; rename it to `path` at the end.
 
     The temporary file lies in the same folder and is hidden. It is flushed to disk before it is
     renamed, and deleted when the block raises. A killed process leaves it behind.
@@ -39,7 +39,7 @@ def open_atomically(path: StrPath) -> Iterator[BinaryIO]:
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL}")
     try:
-        with partial.open("wb") as file:
+        with partial.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

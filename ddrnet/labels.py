@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +25,8 @@ class ClassLabel:
     Attributes:
         name: The name shown to people.
         color: Red, green, blue, each 0-255.
-        train_id: The index a network predicts; `IGNORE_INDEX` for classes that are ignored.
+        train_id: The index a network predicts; `IGNORE_INDEX` for classes that are ignored; -1
+            for the position among the classes, which lists of classes replace.
         id: The value in the data set's own label files; -1 where it has none.
         category: The group the class belongs to.
         category_id: The group's number.
@@ -38,7 +39,7 @@ class ClassLabel:
 
     name: str
     color: Color
-    train_id: int = IGNORE_INDEX
+    train_id: int = -1
     id: int = -1
     category: str = ""
     category_id: int = -1
@@ -61,6 +62,12 @@ class LabelTable:
     The mappings of ids are 256 bytes each, one per value of an 8-bit label file:
     `numpy.frombuffer(table.id_to_train_id, "uint8")[labels]` translates a whole label map.
 
+    Attributes:
+        name: The name of the data set, for errors.
+        rows: One row per class, ignored ones included.
+        ignore_values: Further values of label files that are ignored.
+        hint: How to change the rows, for errors about unknown values.
+
     Raises:
         ValueError: If two rows share a name or an id, an id exceeds 255, or the train ids are not
             0, 1, 2, ... without a gap.
@@ -68,11 +75,14 @@ class LabelTable:
 
     name: str
     rows: tuple[ClassLabel, ...]
+    ignore_values: tuple[int, ...] = ()
+    hint: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
+        object.__setattr__(self, "ignore_values", tuple(self.ignore_values))
         _check_names(row.name for row in self.rows)
-        ids = [row.id for row in self.rows if row.id >= 0]
+        ids = [*(row.id for row in self.rows if row.id >= 0), *self.ignore_values]
         _check_unique(f"ids of {self.name}", ids)
         trained = {row.train_id for row in self.rows} - {IGNORE_INDEX}
         if trained != set(range(len(trained))) or len(trained) > IGNORE_INDEX:
@@ -80,7 +90,7 @@ class LabelTable:
                 f"the train ids of {self.name} must be 0, 1, 2, ... below {IGNORE_INDEX}, "
                 f"or {IGNORE_INDEX} for an ignored class, got {sorted(trained)}"
             )
-        if max(ids, default=0) > 255:
+        if not all(0 <= value <= 255 for value in ids):
             raise ValueError(f"the ids of {self.name} must be 8-bit values, got {sorted(ids)}")
 
     @cached_property
@@ -105,7 +115,8 @@ class LabelTable:
     @cached_property
     def known_ids(self) -> frozenset[int]:
         """The values that may stand in a label file: every id, and `IGNORE_INDEX` in any case."""
-        return frozenset(row.id for row in self.rows if row.id >= 0) | {IGNORE_INDEX}
+        ids = {row.id for row in self.rows if row.id >= 0}
+        return frozenset({*ids, *self.ignore_values, IGNORE_INDEX})
 
     @cached_property
     def id_to_train_id(self) -> bytes:
@@ -138,25 +149,69 @@ def class_labels(names_or_rows: Iterable[str | ClassLabel]) -> tuple[ClassLabel,
     A row keeps all it says but the train id; without an `id` it also gets its position.
 
     Raises:
-        ValueError: If there is no class, a name is empty, or one appears twice.
+        ValueError: If there is no class, a name is empty or appears twice, or a row is ignored.
         TypeError: If an entry is neither a string nor a `ClassLabel`, or all of it is one string.
     """
+    rows = _complete_rows(names_or_rows)
+    ignored = [row.name for row in rows if row.train_id == IGNORE_INDEX]
+    if ignored:
+        raise ValueError(
+            f"the classes of a model are all trained, got rows with train_id={IGNORE_INDEX}: "
+            f"{', '.join(ignored)}; of a LabelTable pass its .classes"
+        )
+    return tuple(replace(row, train_id=position) for position, row in enumerate(rows))
+
+
+def label_table(
+    classes: Iterable[str | ClassLabel] | Mapping[str, Color],
+    *,
+    ignore_values: Iterable[int] = (),
+    name: str = "class_names",
+    hint: str = "",
+) -> LabelTable:
+    """Return the table of own classes; a class's `train_id` is its position among the trained.
+
+    Args:
+        classes: Names; or names with their colours; or rows, of which those with
+            `train_id=IGNORE_INDEX` are ignored. An `id` that is not given is the position.
+        ignore_values: Further values of label files that are ignored.
+        name: The name of the table, for errors.
+        hint: How to change the rows, for errors about unknown values.
+
+    Raises:
+        ValueError: If there is no class, or two share a name or a value.
+        TypeError: If an entry is neither a string nor a `ClassLabel`, or all of it is one string.
+    """
+    if isinstance(classes, Mapping):
+        classes = [ClassLabel(key, color) for key, color in classes.items()]
+    positions = count()
+    rows = [
+        row if row.train_id == IGNORE_INDEX else replace(row, train_id=next(positions))
+        for row in _complete_rows(classes)
+    ]
+    if all(row.train_id == IGNORE_INDEX for row in rows):
+        raise ValueError(f"{name} has no class that is not ignored")
+    return LabelTable(name, tuple(rows), tuple(ignore_values), hint)
+
+
+def _complete_rows(names_or_rows: Iterable[str | ClassLabel]) -> list[ClassLabel]:
+    """Return rows with colours and ids for names and rows; train ids are as given."""
     given = list(names_or_rows)
     if isinstance(names_or_rows, str) or not all(isinstance(e, str | ClassLabel) for e in given):
         raise TypeError(f"classes are a sequence of names or ClassLabel rows, got {names_or_rows}")
     if not given:
         raise ValueError("at least one class is needed, got none")
     _check_names(entry if isinstance(entry, str) else entry.name for entry in given)
-    colors = _colors_but({entry.color for entry in given if isinstance(entry, ClassLabel)})
+    colors = distinct_colors({entry.color for entry in given if isinstance(entry, ClassLabel)})
     rows = [ClassLabel(entry, next(colors)) if isinstance(entry, str) else entry for entry in given]
-    return tuple(
-        replace(row, train_id=position, id=row.id if row.id >= 0 else position)
-        for position, row in enumerate(rows)
-    )
+    return [row if row.id >= 0 else replace(row, id=position) for position, row in enumerate(rows)]
 
 
-def _colors_but(taken: set[Color]) -> Iterator[Color]:
-    """Yield distinct colours; neighbours differ by the golden angle in hue, then in brightness."""
+def distinct_colors(taken: set[Color]) -> Iterator[Color]:
+    """Yield colours that differ from each other, from black and from those `taken`.
+
+    Neighbours differ by the golden angle in hue, then in brightness.
+    """
     used = taken | {(0, 0, 0)}
     for index in count():
         hue, shade = index * 0.6180339887 % 1, index % 3
@@ -279,7 +334,7 @@ CAMVID_RAW = LabelTable("CamVid (32 colours)", (
     ClassLabel("Truck_Bus", (192, 128, 192), 8),
     ClassLabel("Tunnel", (64, 0, 64), 1),
     ClassLabel("VegetationMisc", (192, 192, 0), 5),
-    ClassLabel("Void", (0, 0, 0), ignored=True),
+    ClassLabel("Void", (0, 0, 0), IGNORE_INDEX, ignored=True),
     ClassLabel("Wall", (64, 192, 0), 1),
 ))
 """The 32 classes of the original CamVid release, told apart by colour, on `CAMVID`'s train ids.

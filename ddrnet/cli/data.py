@@ -1,30 +1,73 @@
-"""`ddrnet data`: check data sets, and make them."""
+"""`ddrnet data`: check, measure and render data sets."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+from ddrnet.cli.table import aligned
+from ddrnet.files import png_bytes, write_atomically
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand with its own subcommands."""
-    parser = subparsers.add_parser("data", help="check a data set, or make one")
+    parser = subparsers.add_parser("data", help="check, measure or render a data set")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_check(commands)
+    _add_stats(commands)
     _add_synthesize(commands)
+
+
+_LAYOUT = """\
+own data, a folder ROOT with:
+  ROOT/classes.txt               a class a line: NAME [VALUE] [R G B] [ignore]
+  ROOT/images/NAME.jpg           PNG, JPEG, WebP, BMP or TIFF, in subfolders too
+  ROOT/labels/NAME.png           (or masks/, annotations/) the VALUE of a class at
+                                 each pixel, or its colour R G B; 255 is ignored
+splits of own data, one of:
+  ROOT/images/train, ROOT/labels/train, ROOT/images/val, ROOT/labels/val
+  ROOT/train.txt, ROOT/val.txt   the name of an image a line
+VALUE is the position of the line, from 0, where it is left out; a line that ends
+in "ignore" names a value or colour that neither trains nor counts."""
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the folder of the data set")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_check(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="read a whole data set and report everything wrong with it",
-        description="Read every image and label of a Cityscapes or CamVid folder: missing and "
-        "broken files, images and labels of different sizes, label values of no class.",
+        description="Read every image and label file of Cityscapes, CamVid or own data, and report "
+        "missing and broken files, images and labels of different sizes, and label values of no "
+        "class. Exits with 1 if there is a problem.",
+        epilog=_LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the folder of the data set")
+    _add_root(parser)
     parser.set_defaults(run=run_check)
+
+
+def _add_stats(commands: Any) -> None:
+    parser = commands.add_parser(
+        "stats",
+        help="count images, sizes and the share of each class",
+        description="Count images and their sizes, and measure the share of each class among the "
+        "labelled pixels of a split.",
+        epilog=_LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_root(parser)
+    parser.add_argument("--split", help="such as train (default: val, or all where there is none)")
+    parser.add_argument(
+        "--out", type=Path, metavar="PNG", help="draw the shares as bars into this file"
+    )
+    parser.set_defaults(run=run_stats)
 
 
 def _add_synthesize(commands: Any) -> None:
@@ -75,14 +118,54 @@ def run_synthesize(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Print a line per problem and one per split; 1 if there is a problem."""
-    from ddrnet.data.checking import scan_tree, unreadable
+    from ddrnet.data.checking import unreadable
+    from ddrnet.data.opening import scan_every_split
 
-    found = 0
-    for split, scan in scan_tree(args.root).items():
-        problems = list(scan.problems)
-        problems += unreadable(scan.samples)
-        for problem in problems:
-            print(problem)
-        print(f"{split}: {len(scan.samples)} images with labels, {len(problems)} problems")
-        found += len(problems)
-    return 1 if found else 0
+    splits: dict[str, dict[str, Any]] = {}
+    for split, scan in scan_every_split(args.root).items():
+        problems = [*scan.problems, *unreadable(scan.samples)]
+        splits[split] = {"images": len(scan.samples), "problems": problems}
+        if not args.json:
+            for problem in problems:
+                print(problem)
+            print(f"{split}: {len(scan.samples)} images with labels, {len(problems)} problems")
+    if args.json:
+        print(json.dumps({"root": str(args.root), "splits": splits}, indent=2))
+    return int(any(split["problems"] for split in splits.values()))
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """Print sizes and shares, and draw the shares."""
+    from ddrnet.data.opening import open_dataset
+    from ddrnet.data.statistics import draw_shares, measure
+
+    dataset = open_dataset(args.root, split=args.split)
+    found = measure(dataset)
+    split = dataset.split or "all"
+    rows = [
+        (row.name, share, images)
+        for row, share, images in zip(dataset.classes, found.shares, found.images_with, strict=True)
+    ]
+    if args.json:
+        fields = {
+            "root": str(args.root),
+            "split": split,
+            "images": found.images,
+            "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in found.sizes.items()],
+            "classes": [
+                {"name": name, "share": None if share != share else share, "images": images}
+                for name, share, images in rows
+            ],
+            "ignored": None if found.ignored_share != found.ignored_share else found.ignored_share,
+        }
+        print(json.dumps(fields, indent=2, allow_nan=False))
+    else:
+        cells = [(name, f"{share:.2%}", str(images)) for name, share, images in rows]
+        print(aligned(("class", "pixels", "images"), cells, right=("pixels", "images")))
+        sizes = [f"{h} x {w} ({n})" for (h, w), n in found.sizes.items()]
+        more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
+        print(f"{split}: {found.images} images, {found.ignored_share:.2%} of the pixels ignored")
+        print(f"sizes (height x width): {', '.join(sizes[:5])}{more}")
+    if args.out:
+        write_atomically(args.out, png_bytes(draw_shares(dataset, found)))
+    return 0

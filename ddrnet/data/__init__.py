@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ddrnet.data.dataset import SegmentationDataset as SegmentationDataset
     from ddrnet.data.decoding import decode_image as decode_image
     from ddrnet.data.folder import SegmentationFolder as SegmentationFolder
+    from ddrnet.data.opening import open_dataset as open_dataset
     from ddrnet.data.samples import Sample as Sample
     from ddrnet.data.street_dataset import SyntheticStreets as SyntheticStreets
     from ddrnet.data.street_tree import write_streets as write_streets
@@ -31,6 +32,7 @@ _HOMES = {
     "dataset": ("FileDataset", "SegmentationDataset"),
     "decoding": ("decode_image",),
     "folder": ("SegmentationFolder",),
+    "opening": ("open_dataset",),
     "samples": ("Sample",),
     "submission": ("check_submission", "write_submission"),
     "street_tree": ("write_streets",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from torch import Tensor
 from ddrnet.data.decoding import image_size
 from ddrnet.data.samples import Sample, read_sample
 from ddrnet.errors import DatasetError
+from ddrnet.files import PARTIAL, StrPath, write_atomically
 from ddrnet.labels import LabelTable
 
 _BYTES_PER_PIXEL = 4
@@ -29,7 +29,7 @@ _BYTES_PER_PIXEL = 4
 
 _FORMAT = "1"
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class DecodedCache:
@@ -47,7 +47,7 @@ class DecodedCache:
         DatasetError: If a source file is missing, or the disk cannot hold the missing entries.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], samples: Sequence[Sample]) -> None:
+    def __init__(self, directory: StrPath, samples: Sequence[Sample]) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._samples = tuple(samples)
@@ -79,7 +79,7 @@ class DecodedCache:
                 f"GB are free: give a cache_dir on a larger disk, or none"
             )
         if missing:
-            _logger.info(
+            logger.info(
                 "decoding %d samples into %s as they are read: %.3g GB",
                 len(missing), self.directory, needed / 1e9,
             )  # fmt: skip
@@ -92,7 +92,7 @@ def _entry_name(sample: Sample) -> str:
 
 @cache
 def _table_digest(table: LabelTable) -> str:
-    return _digest(table.rows)
+    return _digest((table.rows, table.ignore_values))
 
 
 def _digest(key: object) -> str:
@@ -130,6 +130,8 @@ def _built(entry: Path, sample: Sample) -> tuple[Tensor, Tensor]:
         state = _source_state(sample)
         tensors = _mapped(entry, state)
         if tensors is None:
+            for leftover in entry.parent.glob(f".{entry.name}.*{PARTIAL}"):  # of a killed process
+                leftover.unlink()
             tensors = read_sample(sample)
             _write(entry, tensors, state)
         lock.unlink(missing_ok=True)  # who waits for it finds the entry finished
@@ -139,15 +141,7 @@ def _built(entry: Path, sample: Sample) -> tuple[Tensor, Tensor]:
 def _write(entry: Path, tensors: tuple[Tensor, Tensor], state: dict[str, str]) -> None:
     image, labels = tensors
     rows = {"image": image.permute(1, 2, 0).contiguous(), "labels": labels.contiguous()}
-    part = entry.with_suffix(".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(save(rows, state))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, entry)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(entry, save(rows, state))
 
 
 def _decoded_bytes(sample: Sample) -> int:

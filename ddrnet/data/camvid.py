@@ -7,10 +7,10 @@ from typing import Literal, get_args
 
 import torch
 
-from ddrnet.data import decoding
 from ddrnet.data.dataset import FileDataset, Transforms
 from ddrnet.data.samples import Sample
 from ddrnet.data.trees import Scan, paired
+from ddrnet.files import StrPath
 from ddrnet.labels import CAMVID, CAMVID_RAW
 
 Split = Literal["train", "val", "trainval", "test"]
@@ -48,12 +48,12 @@ class CamVid(FileDataset):
 
     def __init__(
         self,
-        root: decoding.Path,
+        root: StrPath,
         split: Split = "train",
         *,
         transforms: Transforms | None = None,
         label_dtype: torch.dtype = torch.int64,
-        cache_dir: decoding.Path | None = None,
+        cache_dir: StrPath | None = None,
         seed: int = 0,
     ) -> None:
         scan = scan_camvid(Path(root), split)
@@ -64,6 +64,8 @@ class CamVid(FileDataset):
             label_dtype=label_dtype,
             cache_dir=cache_dir,
             seed=seed,
+            root=root,
+            split=split,
         )
 
 

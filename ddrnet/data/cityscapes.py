@@ -8,10 +8,10 @@ from typing import Literal, get_args
 
 import torch
 
-from ddrnet.data import decoding
 from ddrnet.data.dataset import FileDataset, Transforms
 from ddrnet.data.samples import Sample
 from ddrnet.data.trees import Scan, paired
+from ddrnet.files import StrPath
 from ddrnet.labels import CITYSCAPES, LabelTable
 
 Split = Literal["train", "val", "trainval", "test", "train_extra"]
@@ -57,13 +57,13 @@ class Cityscapes(FileDataset):
 
     def __init__(
         self,
-        root: decoding.Path,
+        root: StrPath,
         split: Split = "train",
         *,
         annotations: Annotations | None = None,
         transforms: Transforms | None = None,
         label_dtype: torch.dtype = torch.int64,
-        cache_dir: decoding.Path | None = None,
+        cache_dir: StrPath | None = None,
         seed: int = 0,
     ) -> None:
         scan = scan_cityscapes(Path(root), split, annotations)
@@ -74,6 +74,8 @@ class Cityscapes(FileDataset):
             label_dtype=label_dtype,
             cache_dir=cache_dir,
             seed=seed,
+            root=root,
+            split=split,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from ddrnet.data.cache import DecodedCache
-from ddrnet.data.decoding import Path
 from ddrnet.data.samples import Sample, read_labels, read_sample
+from ddrnet.files import StrPath
 from ddrnet.labels import IGNORE_INDEX, ClassLabel
 
 Transforms = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
@@ -43,6 +44,10 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]], ABC):
     """
 
     ignore_index = IGNORE_INDEX
+    root: str | None = None
+    """The folder of the data, where there is one."""
+    split: str | None = None
+    """The name of the part of the data, where it has parts."""
 
     def __init__(
         self,
@@ -60,6 +65,12 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]], ABC):
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+    def __repr__(self) -> str:
+        place = {"root": self.root, "split": self.split}
+        given = [f"{name}={value!r}" for name, value in place.items() if value is not None]
+        counts = [f"images={len(self)}", f"classes={len(self.classes)}"]
+        return f"{type(self).__name__}({', '.join([*given, *counts])})"
 
     @property
     def epoch(self) -> int:
@@ -105,6 +116,8 @@ class FileDataset(SegmentationDataset):
         cache_dir: A folder that keeps decoded samples, 4 bytes per pixel: reading a crop then
             touches the rows of that crop only. None decodes each time.
         seed: Any integer.
+        root: The folder of the data, for `repr` and reports, like `split`.
+        split: The name of the part of the data.
 
     Raises:
         DatasetError: If the disk of `cache_dir` cannot hold the samples.
@@ -117,11 +130,15 @@ class FileDataset(SegmentationDataset):
         *,
         transforms: Transforms | None = None,
         label_dtype: torch.dtype = torch.int64,
-        cache_dir: Path | None = None,
+        cache_dir: StrPath | None = None,
         seed: int = 0,
+        root: StrPath | None = None,
+        split: str | None = None,
     ) -> None:
         super().__init__(classes, transforms=transforms, label_dtype=label_dtype, seed=seed)
         self.samples = tuple(samples)
+        self.root = None if root is None else os.fspath(root)
+        self.split = split
         self._cache = None if cache_dir is None else DecodedCache(cache_dir, self.samples)
 
     def __len__(self) -> int:

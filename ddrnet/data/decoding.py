@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
-Path = str | os.PathLike[str]
+from ddrnet.files import StrPath
 
 _DEEP_COLORS = frozenset({"LA;16B", "RGB;16B", "RGBA;16B"})
 """How Pillow names 16 bits in several channels."""
@@ -37,7 +37,7 @@ _UNREADABLE = (
 """What Pillow raises for broken files, by format and by where they break."""
 
 
-def decode_image(path: Path) -> Tensor:
+def decode_image(path: StrPath) -> Tensor:
     """Return an image file as (3, H, W) uint8 RGB, upright as its EXIF orientation says.
 
     PNG, JPEG, WebP, BMP, TIFF and what else Pillow reads; of several frames, the first. Grey,
@@ -60,7 +60,7 @@ def decode_image(path: Path) -> Tensor:
         return torch.from_numpy(_pillow_rgb(image)).permute(2, 0, 1)
 
 
-def decode_labels(path: Path) -> NDArray[Any]:
+def decode_labels(path: StrPath) -> NDArray[Any]:
     """Return a label file as stored: (H, W) integers, or (H, W, 3) uint8 if it holds colours.
 
     A palette file gives its indices. Grey files of 1, 2, 4, 8 or 16 bits give their values
@@ -84,7 +84,7 @@ def decode_labels(path: Path) -> NDArray[Any]:
     return values // stretch if stretch > 1 else values
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: StrPath) -> tuple[int, int]:
     """Return the height and width in an image file's header, before any EXIF rotation.
 
     Raises:
@@ -96,7 +96,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: StrPath) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path) as image:
             yield image
@@ -115,12 +115,12 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
     return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
 
 
-def _verify(path: Path) -> None:
+def _verify(path: StrPath) -> None:
     with Image.open(path) as image:
         image.verify()
 
 
-def _torchvision_decoded(path: Path) -> Tensor | None:
+def _torchvision_decoded(path: StrPath) -> Tensor | None:
     """Return a 16-bit PNG as (3, H, W) uint8; None where torchvision cannot or no longer does."""
     try:
         from torchvision import io

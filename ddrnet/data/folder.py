@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ddrnet.data import decoding
 from ddrnet.data.dataset import FileDataset, Transforms
 from ddrnet.data.trees import Scan, paired
 from ddrnet.errors import DatasetError
-from ddrnet.labels import ClassLabel, LabelTable, class_labels
+from ddrnet.files import StrPath
+from ddrnet.labels import ClassLabel, Color, LabelTable, label_table
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 """Files with another ending are passed over."""
+
+
+IGNORE_HINT = (
+    "ignore_values=(VALUE,) or a ClassLabel with train_id=255 ignores a value, and the id of a "
+    "ClassLabel names the value of its class"
+)
+"""How classes given in Python tell what a label value means."""
 
 
 class SegmentationFolder(FileDataset):
@@ -23,44 +31,53 @@ class SegmentationFolder(FileDataset):
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its train ids, (H, W), with 255 where
     ignored. A grey or palette label file holds the number of a class at each pixel, or 255 where
     ignored; an RGB label file holds the colours of the classes. Every value is checked when read.
+    `ddrnet.data.open_dataset` opens a whole folder of such data with its `classes.txt`.
 
     Args:
         images: The folder of images: PNG, JPEG, WebP, BMP or TIFF.
         labels: The folder of label files, which may be the same one if `label_suffix` is given.
-        class_names: Names, numbered 0, 1, 2, ...; or `ClassLabel` rows, whose `id`, where given,
-            is the label file's value and whose `color` an RGB label file's colour (of a binary mask
-            of 0 and 255 the second row has `id=255`); or a `LabelTable`, whose rows with
-            `train_id=255` are ignored.
+        class_names: Names, numbered 0, 1, 2, ...; or a mapping of names to colours; or `ClassLabel`
+            rows, whose `id`, where given, is the label file's value and whose `color` an RGB label
+            file's colour (of a binary mask of 0 and 255 the second row has `id=255`); or a
+            `LabelTable`. Rows with `train_id=255` are ignored.
+        ignore_values: Further values of label files that are ignored, such as 4 for "unlabelled".
         label_suffix: What a label file's name has more than its image's: "_L" for `NAME_L.png`.
+        names: The samples to take, each named by its path below `images` without its ending; all
+            by default.
         transforms: Called with the image and the labels; returns the two.
         label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
         cache_dir: A folder that keeps decoded samples, 4 bytes per pixel.
-        seed: With the epoch and the index, what every random choice follows from.
+        seed: The seed of every random choice, with the epoch and the index.
+        split: What the samples are called as a whole, for `repr` and reports.
 
     Raises:
         ValueError: If the classes contradict each other.
         DatasetError: If a folder is missing or empty, an image has no labels or labels have no
-            image; when read, if a value is of no class: the message names the file and the values.
+            image, or one of `names` is missing; when read, if a value is of no class: the message
+            names the file and the values.
     """
 
     def __init__(
         self,
-        images: decoding.Path,
-        labels: decoding.Path,
-        class_names: Iterable[str | ClassLabel] | LabelTable,
+        images: StrPath,
+        labels: StrPath,
+        class_names: Iterable[str | ClassLabel] | Mapping[str, Color] | LabelTable,
         *,
+        ignore_values: Iterable[int] = (),
         label_suffix: str = "",
+        names: Iterable[str] | None = None,
         transforms: Transforms | None = None,
         label_dtype: torch.dtype = torch.int64,
-        cache_dir: decoding.Path | None = None,
+        cache_dir: StrPath | None = None,
         seed: int = 0,
+        split: str | None = None,
     ) -> None:
-        table = (
-            class_names
-            if isinstance(class_names, LabelTable)
-            else LabelTable("class_names", class_labels(class_names))
-        )
-        scan = _scan(Path(images), Path(labels), label_suffix, table)
+        if isinstance(class_names, LabelTable):
+            values = {*class_names.ignore_values, *ignore_values}
+            table = replace(class_names, ignore_values=tuple(sorted(values)))
+        else:
+            table = label_table(class_names, ignore_values=ignore_values, hint=IGNORE_HINT)
+        scan = scan_folders(Path(images), Path(labels), label_suffix, table, names)
         super().__init__(
             scan.complete_samples("images with labels", Path(images)),
             table.classes,
@@ -68,20 +85,51 @@ class SegmentationFolder(FileDataset):
             label_dtype=label_dtype,
             cache_dir=cache_dir,
             seed=seed,
+            root=images,
+            split=split,
         )
 
 
-def _scan(images: Path, labels: Path, label_suffix: str, table: LabelTable) -> Scan:
+def scan_folders(
+    images: Path,
+    labels: Path,
+    label_suffix: str,
+    table: LabelTable,
+    names: Iterable[str] | None = None,
+) -> Scan:
+    """Return the images with labels of two folders and what is missing.
+
+    Args:
+        images: The folder of images.
+        labels: The folder of label files.
+        label_suffix: What a label file's name has more than its image's.
+        table: The classes of the label files.
+        names: The samples to take; all by default.
+
+    Raises:
+        DatasetError: If two files differ only in their endings.
+    """
     label_files = _files(labels, label_suffix)
     image_files = _files(images, "")
     if label_suffix and images.absolute() == labels.absolute():
         image_files = {n: p for n, p in image_files.items() if p not in label_files.values()}
-    samples, problems = paired(image_files, label_files, table)
-    for folder, files in ((labels, label_files), (images, image_files)):
-        if not files:
-            problems = (f"no image files in {folder}", *problems)
+    problems = [
+        f"no image files in {folder}"
+        for folder, files in ((labels, label_files), (images, image_files))
+        if not files
+    ]
+    if names is not None:
+        wanted = list(names)
+        problems += [
+            f"{images / name} is listed and missing" for name in wanted if name not in image_files
+        ]
+        image_files, label_files = (
+            {name: files[name] for name in wanted if name in files}
+            for files in (image_files, label_files)
+        )
+    samples, lonely = paired(image_files, label_files, table)
     expected = f"{images}/NAME.png (or another image format)", f"{labels}/NAME{label_suffix}.png"
-    return Scan(samples, problems, expected)
+    return Scan(samples, (*problems, *lonely), expected)
 
 
 def _files(folder: Path, suffix: str) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from ddrnet.data.cityscapes import Cityscapes
 from ddrnet.data.dataset import FileDataset
 from ddrnet.data.decoding import decode_labels
 from ddrnet.data.submission import PREDICTION_SUFFIX
-from ddrnet.files import write_atomically
+from ddrnet.files import StrPath, write_atomically
 from ddrnet.labels import MAX_CLASSES, ClassLabel
 
 
@@ -39,9 +39,7 @@ class LabelFiles:
         OSError: If the folder cannot be made.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], dataset: object, classes: Sequence[ClassLabel]
-    ) -> None:
+    def __init__(self, folder: StrPath, dataset: object, classes: Sequence[ClassLabel]) -> None:
         if len(classes) > MAX_CLASSES:
             raise ValueError(f"label files hold at most {MAX_CLASSES} classes, got {len(classes)}")
         self.folder = Path(folder).expanduser()

@@ -80,7 +80,7 @@ def _of_ids(values: NDArray[Any], table: LabelTable, path: Path) -> NDArray[np.u
     if unknown:
         raise DatasetError(
             f"{path} holds label values that {table.name} does not have: {_shortened(unknown)}; "
-            f"expected {_ranges(table.known_ids)}"
+            f"expected {_ranges(table.known_ids)}{_hint(table)}"
         )
     return np.frombuffer(table.id_to_train_id, np.uint8).take(values)
 
@@ -93,7 +93,7 @@ def _of_colors(values: NDArray[np.uint8], table: LabelTable, path: Path) -> NDAr
         colors = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(strange).tolist()]
         raise DatasetError(
             f"{path} holds colours that {table.name} does not have: {_shortened(colors)}; "
-            f"expected those of its {len(table.rows)} rows, or a PNG of label values"
+            f"expected those of its {len(table.rows)} rows, or a PNG of label values{_hint(table)}"
         )
     return train_ids[codes]
 
@@ -107,6 +107,10 @@ def _color_tables(table: LabelTable) -> tuple[NDArray[np.uint8], NDArray[np.bool
         code = red << 16 | green << 8 | blue
         train_ids[code], known[code] = train_id, True
     return train_ids, known
+
+
+def _hint(table: LabelTable) -> str:
+    return table.hint and f"; {table.hint}"
 
 
 def _shortened(values: list[Any]) -> str:

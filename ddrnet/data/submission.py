@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterable
 from itertools import zip_longest
-from pathlib import Path
+from typing import BinaryIO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
@@ -18,6 +18,7 @@ from ddrnet.data.cityscapes import Cityscapes
 from ddrnet.data.decoding import image_size
 from ddrnet.data.samples import Sample
 from ddrnet.errors import DatasetError
+from ddrnet.files import StrPath, open_atomically, png_bytes
 from ddrnet.labels import CITYSCAPES
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
@@ -25,7 +26,7 @@ PREDICTION_SUFFIX = "_pred_labelIds.png"
 
 
 def write_submission(
-    path: str | os.PathLike[str],
+    path: StrPath,
     dataset: Cityscapes,
     predictions: Iterable[Tensor | NDArray[np.integer]],
 ) -> None:
@@ -44,34 +45,35 @@ def write_submission(
         ValueError: If there are fewer or more predictions than images, or one is of another size
             than its image or holds values that are no train ids.
     """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        with ZipFile(part, "w", ZIP_STORED) as archive:
+    with open_atomically(path) as file:
+        with ZipFile(file, "w", ZIP_STORED) as archive:
             for count, (sample, prediction) in enumerate(zip_longest(dataset.samples, predictions)):
                 if sample is None or prediction is None:
                     got = "more" if sample is None else count
                     raise ValueError(
                         f"expected {len(dataset)} predictions, one per image, got {got}"
                     )
+                label_map = Image.fromarray(_label_ids(prediction, sample))
                 archive.writestr(
-                    sample.name + PREDICTION_SUFFIX, _png(_label_ids(prediction, sample))
+                    sample.name + PREDICTION_SUFFIX, png_bytes(label_map, compression=6)
                 )
-        check_submission(part, dataset)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        _check_archive(file, dataset, path)
 
 
-def check_submission(path: str | os.PathLike[str], dataset: Cityscapes) -> None:
+def check_submission(path: StrPath, dataset: Cityscapes) -> None:
     """Read a submission back as the server will.
 
     Raises:
         DatasetError: If the zip file is damaged, or does not hold exactly one image per image of
             the data set, of its size, with label ids of Cityscapes.
     """
+    with open(path, "rb") as file:
+        _check_archive(file, dataset, path)
+
+
+def _check_archive(file: BinaryIO, dataset: Cityscapes, path: StrPath) -> None:
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(file) as archive:
             _check_names(archive.namelist(), [s.name + PREDICTION_SUFFIX for s in dataset.samples])
             for sample in dataset.samples:
                 _check_image(archive.read(sample.name + PREDICTION_SUFFIX), sample)
@@ -95,12 +97,6 @@ def _label_ids(prediction: Tensor | NDArray[np.integer], sample: Sample) -> NDAr
             f"0-{len(CITYSCAPES.classes) - 1}, or 255 for no class"
         )
     return np.frombuffer(CITYSCAPES.train_id_to_id, np.uint8).take(train_ids)
-
-
-def _png(label_ids: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(label_ids).save(buffer, "png")
-    return buffer.getvalue()
 
 
 def _check_names(names: list[str], expected: list[str]) -> None:

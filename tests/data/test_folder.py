@@ -5,7 +5,7 @@ from PIL import Image
 
 from ddrnet.data import SegmentationFolder
 from ddrnet.errors import DatasetError
-from ddrnet.labels import ClassLabel, LabelTable
+from ddrnet.labels import IGNORE_INDEX, ClassLabel, LabelTable
 
 RNG = np.random.default_rng(0)
 NAMES = ["ground", "plant", "sky"]
@@ -59,9 +59,39 @@ def test_rows_with_ids_and_a_table_with_ignored_rows(tmp_path):
     write(tmp_path, "a")
     save_png(tmp_path / "labels/a.png", [[0, 7, 255]])
     save_png(tmp_path / "images/a.png", np.zeros((1, 3, 3)))
-    rows = (ClassLabel("void", (0, 0, 0), id=0), ClassLabel("road", (9, 9, 9), train_id=0, id=7))
+    rows = (ClassLabel("void", (0, 0, 0), 255, 0), ClassLabel("road", (9, 9, 9), 0, 7))
     assert read(tmp_path, LabelTable("own", rows))[0][1].tolist() == [[255, 0, 255]]
-    assert read(tmp_path, rows)[0][1].tolist() == [[0, 1, 255]]
+    ignored = (ClassLabel("void", (0, 0, 0), IGNORE_INDEX, 0), ClassLabel("road", (9, 9, 9), id=7))
+    dataset = read(tmp_path, ignored)
+    assert dataset[0][1].tolist() == [[255, 0, 255]]
+    assert [row.name for row in dataset.classes] == ["road"]
+
+
+def test_a_mapping_names_the_colors_of_classes(tmp_path):
+    write(tmp_path, "a")
+    save_png(tmp_path / "labels/a.png", np.full((6, 9, 3), [200, 0, 0]))
+    dataset = read(tmp_path, {"ground": (1, 2, 3), "sky": (200, 0, 0)})
+    assert dataset[0][1].unique().tolist() == [1]
+    assert dataset.classes[1].color == (200, 0, 0)
+
+
+def test_values_are_ignored_that_the_caller_names(tmp_path):
+    save_png(write(tmp_path, "a"), np.full((6, 9), 4))
+    with pytest.raises(DatasetError, match=r"expected 0-2, 255; ignore_values="):
+        read(tmp_path)[0]
+    assert read(tmp_path, ignore_values=[4])[0][1].unique().tolist() == [255]
+    table = LabelTable("own", (ClassLabel("x", (1, 1, 1), 0, 0),))
+    assert read(tmp_path, table, ignore_values=(4,))[0][1].unique().tolist() == [255]
+    with pytest.raises(ValueError, match=r"\[2\] more than once"):
+        read(tmp_path, ignore_values=[2])
+
+
+def test_only_named_samples_are_taken(tmp_path):
+    for name in ("a", "b", "deep/c"):
+        write(tmp_path, name)
+    dataset = read(tmp_path, names=["deep/c", "a"], split="mine")
+    assert [sample.name for sample in dataset.samples] == ["a", "deep/c"]
+    assert "split='mine', images=2, classes=3" in repr(dataset)
 
 
 def test_values_of_no_class_are_named_with_their_file(tmp_path):
