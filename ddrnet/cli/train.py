@@ -70,7 +70,7 @@ def _kind(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
         return {"type": functools.partial(_whole_number, least=least), "metavar": "N"}
     if hint == tuple[float, float]:
         return {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
-    if get_origin(hint) is tuple:
+    if tuple[int, int] in (hint, *get_args(hint)):
         return {"type": _size, "metavar": "HxW"}
     if hint is float or float in get_args(hint):
         most = field.metadata.get("most", math.inf)

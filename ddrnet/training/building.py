@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from ddrnet import data, losses, registry
 from ddrnet.data import SegmentationDataset
+from ddrnet.data.dataset import Transforms
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.factory import create_model
 from ddrnet.labels import ClassLabel
@@ -47,19 +48,23 @@ def build_accelerator(settings: Settings) -> accelerate.Accelerator:
     return accelerator
 
 
+def augmentation(settings: Settings) -> Transforms:
+    """Return what happens to every training image and its labels."""
+    assert settings.crop_size is not None, "chosen by now"
+    transforms: Transforms = data.train_transform(
+        settings.crop_size,
+        scale=settings.scale,
+        flip=settings.flip,
+        max_class_share=settings.max_class_share,
+        color_jitter=settings.color_jitter,
+    )
+    return transforms
+
+
 def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
-    """Return the images to train on, augmented, or those to validate on, whole."""
+    """Return the whole images to train on, or those to validate on."""
     split = settings.train_split if training else settings.val_split
-    transforms = None
-    if training:
-        transforms = data.train_transform(
-            settings.crop_size,
-            scale=settings.scale,
-            flip=settings.flip,
-            max_class_share=settings.max_class_share,
-            color_jitter=settings.color_jitter,
-        )
-    common: dict[str, Any] = {"transforms": transforms, "label_dtype": torch.uint8}
+    common: dict[str, Any] = {"label_dtype": torch.uint8}
     if settings.data == "synthetic":
         count = settings.synthetic_images if training else max(settings.synthetic_images // 4, 1)
         seed = 2 * settings.seed + (not training)

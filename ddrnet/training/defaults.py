@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ddrnet.labels import CITYSCAPES, ClassLabel
+from ddrnet.data import SegmentationDataset
+from ddrnet.labels import CITYSCAPES
 from ddrnet.training.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_CROP = 1024
+"""Side of the crops of all published trainings."""
+
+_IMAGES_SEEN = 8
+"""Number of images whose size is looked at."""
 
 
 def on_cpu(settings: Settings) -> bool:
@@ -20,21 +26,25 @@ def on_cpu(settings: Settings) -> bool:
     return settings.cpu or not torch.accelerator.is_available()
 
 
-def fitted(settings: Settings, classes: Sequence[ClassLabel]) -> Settings:
-    """Replace `auto` by what fits the data and the device; the log says what was chosen and why.
+def fitted(settings: Settings, dataset: SegmentationDataset) -> Settings:
+    """Choose what is left open to fit the data and the device; the log says what and why.
 
     Raises:
         ValueError: If a given value does not fit.
     """
     if settings.precision == "fp16" and on_cpu(settings):
         raise ValueError("a CPU does not train in fp16: pass --precision bf16 or no")
-    are_cityscapes = [row.name for row in classes] == [row.name for row in CITYSCAPES.classes]
+    names = [row.name for row in dataset.classes]
+    are_cityscapes = names == [row.name for row in CITYSCAPES.classes]
     if settings.class_weights == "cityscapes" and not are_cityscapes:
         raise ValueError(
-            f"the cityscapes class weights are of its 19 classes, not of the {len(classes)} of "
+            f"the cityscapes class weights are of its 19 classes, not of the {len(names)} of "
             "this data: pass --class-weights inverse_log, median_frequency or none"
         )
     chosen: dict[str, Any] = {}
+    if settings.crop_size is None:
+        chosen["crop_size"], reason = _crop_size(dataset)
+        logger.info("--crop-size %dx%d: %s", *chosen["crop_size"], reason)
     if settings.precision == "auto":
         chosen["precision"], reason = _precision(settings)
         logger.info("--precision %s: %s", chosen["precision"], reason)
@@ -43,6 +53,17 @@ def fitted(settings: Settings, classes: Sequence[ClassLabel]) -> Settings:
         reason = "published for these classes" if are_cityscapes else "none are published"
         logger.info("--class-weights %s: %s", chosen["class_weights"], reason)
     return replace(settings, **chosen)
+
+
+def _crop_size(dataset: SegmentationDataset) -> tuple[tuple[int, int], str]:
+    """Return the published crop, no larger than a few of the images, and why."""
+    step = max(1, len(dataset) // _IMAGES_SEEN)
+    sizes = [dataset.read(index)[0].shape[1:] for index in range(0, len(dataset), step)]
+    height, width = (min(sides) for sides in zip(*sizes, strict=True))
+    crop = min(height, _CROP), min(width, _CROP)
+    if crop == (_CROP, _CROP):
+        return crop, "the published size"
+    return crop, f"not above the size of the images, {height}x{width}"
 
 
 def _precision(settings: Settings) -> tuple[str, str]:

@@ -63,6 +63,7 @@ class Progress:
     step: int = 0
     best: float = -math.inf
     losses: list[Tensor] = field(default_factory=list)  # since the last line of the log
+    is_new: bool = True  # until the first line of the log
 
 
 def train(settings: Settings) -> Path:
@@ -103,7 +104,8 @@ def start(settings: Settings, saved: dict[str, Any] | None = None) -> tuple[Run,
     """Build a run, new or in the state of a checkpoint."""
     accelerate.utils.set_seed(settings.seed)
     dataset = building.open_dataset(settings, training=True)
-    settings = fitted(settings, dataset.classes)
+    settings = fitted(settings, dataset)
+    dataset.transforms = building.augmentation(settings)
     accelerator = building.build_accelerator(settings)
     run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
     return run, restore(run, saved) if saved else Progress()
@@ -161,6 +163,14 @@ def report(run: Run, progress: Progress, monitor: Monitor) -> None:
     epoch = progress.step / run.batches.steps_per_epoch
     samples = run.batches.samples_per_step
     monitor.progress(progress.step, run.total_steps, epoch, loss, rate, samples)
+    guessing = (1 + run.settings.aux_weight) * math.log(run.network.num_classes)
+    if progress.is_new and loss > guessing:
+        monitor.note(
+            progress.step,
+            f"a loss above {guessing:.1f}, that of guessing among {run.network.num_classes} "
+            "classes, is normal in the first steps of a new head",
+        )
+    progress.is_new = False
 
 
 def mean_losses(run: Run, progress: Progress) -> Tensor:
@@ -249,6 +259,11 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
             f"the checkpoint is of a run of {state['steps_per_epoch']} steps per epoch, this has "
             f"{steps}: resume with the same data, batch size, accumulation and processes"
         )
+    if state["step"] > run.total_steps:
+        raise ValueError(
+            f"--epochs {run.settings.epochs}: {state['step'] / steps:g} epochs are done already; "
+            "pass a higher number, or resume from an earlier checkpoint"
+        )
     try:
         run.network.load_state_dict(state["model"])
         run.evaluated.load_state_dict(state["evaluated"])
@@ -266,4 +281,4 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
     if rank < len(state["generators"]):
         run_checkpoints.set_generator_states(state["generators"][rank])
     losses = [loss.to(run.accelerator.device) for loss in state["losses"]]
-    return Progress(state["step"], state["best"], losses)
+    return Progress(state["step"], state["best"], losses, is_new=False)

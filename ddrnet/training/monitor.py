@@ -83,6 +83,12 @@ class Monitor:
             f"{speed:.1f} images/s  {memory_gib():.1f} GiB  ETA {eta}"
         )
 
+    def note(self, step: int, text: str) -> None:
+        """Explain what the log shows."""
+        if self.active:
+            self._write({"step": step, "note": text})
+            self._show(text, end="\n")
+
     def scores(
         self, step: int, scores: SegmentationScores, classes: Sequence[ClassLabel], best: float
     ) -> None:

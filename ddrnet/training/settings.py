@@ -59,8 +59,11 @@ class Settings:
         "model", 0.0, "decay of the averaged weights that are validated; 0 averages none", most=1
     )
 
-    crop_size: tuple[int, int] = _option(
-        "augmentation", (1024, 1024), "size of the training crops in pixels, N or HxW"
+    crop_size: tuple[int, int] | None = _option(
+        "augmentation",
+        None,
+        "size of the training crops in pixels, N or HxW",
+        shown="1024x1024, or the size of the images where that is smaller",
     )
     scale: tuple[float, float] = _option(
         "augmentation", (0.5, 2.0), "range of the random scale factor"

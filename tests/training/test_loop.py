@@ -1,5 +1,6 @@
 """The training loop in one process: files, exact resume, no waiting."""
 
+import math
 import shlex
 import signal
 
@@ -59,6 +60,20 @@ def test_the_last_line_predicts_with_the_result(tmp_path, capsys, validate_every
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
     assert (folder / "curves.png").exists()
     assert (folder / "confusion.png").exists() == (validate_every > 0)
+
+
+def test_the_large_first_losses_of_a_new_head_are_explained(tmp_path, capsys):
+    words = ["--synthetic-images", 8, "--validate-every", 0, "--log-every", 2, "--lr", "1e-4"]
+    assert run_here(tmp_path, *words, "--epochs", 1) == 0
+    shown = capsys.readouterr().err
+    (line,) = [row for row in log_of(tmp_path) if "note" in row]
+    (_, first), *_ = losses_of(tmp_path)
+    assert line["step"] == 2
+    assert "a loss above 4.1, that of guessing among 19 classes" in line["note"]
+    assert first > 1.4 * math.log(19)
+    assert shown.count(line["note"]) == 1
+    assert run_here(tmp_path, *words, "--epochs", 2, "--resume") == 0
+    assert "guessing" not in capsys.readouterr().err, "only where a run begins"
 
 
 def test_from_python(tmp_path):
@@ -141,6 +156,9 @@ def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path, capsys):
     log, weights = log_of(tmp_path), (tmp_path / "last").stat().st_mtime_ns
     assert run_here(tmp_path, *words, "--resume") == 0
     assert "all 4 steps are done; a higher --epochs continues" in capsys.readouterr().err
+    assert (log_of(tmp_path), (tmp_path / "last").stat().st_mtime_ns) == (log, weights)
+    assert run_here(tmp_path, *words, "--resume", "--epochs", 1) == 1
+    assert "--epochs 1: 2 epochs are done already; pass a higher number" in capsys.readouterr().err
     assert (log_of(tmp_path), (tmp_path / "last").stat().st_mtime_ns) == (log, weights)
 
 
