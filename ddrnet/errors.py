@@ -27,9 +27,3 @@ class HubError(DDRNetError):
 
 class DatasetError(DDRNetError):
     """A data set is missing, incomplete or inconsistent; the message says what was found."""
-
-    def __init__(self, message: str = "") -> None:
-        # torch hands on what a DataLoader's worker raised with the text of its traceback as the
-        # message; the message proper stands at its end.
-        name = f"\n{type(self).__module__}.{type(self).__qualname__}: "
-        super().__init__(message.rpartition(name)[2].rstrip("\n"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ddrnet.data import Cityscapes, write_submission
+from ddrnet.data.dataset import iterate
 from ddrnet.data.label_files import LabelFiles
+from ddrnet.files import StrPath
 from ddrnet.labels import IGNORE_INDEX, ClassLabel
 from ddrnet.metrics import SegmentationMetrics
 from ddrnet.network import DDRNet
@@ -24,8 +25,7 @@ from ddrnet.outputs import SegmentationScores
 from ddrnet.predictor.pipeline import prepare
 from ddrnet.predictor.tta import check_scales, predict_averaged
 
-_Path = str | os.PathLike[str]
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class LabelledImages(Protocol):
@@ -50,8 +50,9 @@ def evaluate(
     num_workers: int = 0,
     device: torch.device | str | None = None,
     amp_dtype: torch.dtype | None = None,
-    save_labels: _Path | None = None,
-    submission: _Path | None = None,
+    by_index: bool = False,
+    save_labels: StrPath | None = None,
+    submission: StrPath | None = None,
 ) -> SegmentationScores:
     """Score the main head on whole images at the resolution of their labels.
 
@@ -59,6 +60,9 @@ def evaluate(
     `torch.distributed` run, call it in each of them: they share the images out, no image is
     counted twice whatever their number, and each returns the scores of all. The model itself is
     not touched, neither its modes nor its device nor any random state: a copy works.
+
+    Where the data set names its classes, those of the model are compared with them by name, in
+    whatever order they are. Classes without names of their own are compared by number.
 
     Args:
         model: The network; not wrapped in another module.
@@ -71,6 +75,7 @@ def evaluate(
         device: Where to compute; by default where the model is.
         amp_dtype: Of mixed precision, `torch.bfloat16` or `torch.float16`; None computes in the
             model's own dtype. Logits are upsampled in float32 at least.
+        by_index: Compare classes by number although their names differ.
         save_labels: A folder for the predictions, as label files of the data set's own values
             and names; several processes need one that all of them see.
         submission: A zip file for the Cityscapes benchmark server, of a `Cityscapes` data set.
@@ -81,14 +86,14 @@ def evaluate(
 
     Raises:
         TypeError: If `model` is no DDRNet.
-        ValueError: If model and data set have different numbers of classes, there is no image, a
-            label is of no class, or an argument makes no sense.
+        ValueError: If model and data set have different classes, there is no image, a label is of
+            no class, or an argument makes no sense.
         DatasetError: If a sample cannot be read.
         OSError: If predictions cannot be written.
     """
     _check_model(model)
     check_scales(scales)
-    classes = _classes(model, dataset)
+    classes, places = _matched_classes(model, dataset, by_index)
     network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
     network.upsample = False
     logits_of = _logits(network, amp_dtype)
@@ -96,6 +101,8 @@ def evaluate(
     with _label_files(dataset, classes, save_labels, submission) as files:
         for batch in _batches(dataset, batch_size, num_workers):
             predicted = predict_averaged(logits_of, prepare(network, batch.images), scales, flip)
+            if places is not None:
+                predicted = places.to(predicted.device)[predicted.long()]  # (N, H, W)
             metrics.update(predicted, batch.target.to(predicted.device))
             if files is not None:
                 for index, labels in zip(batch.indices, predicted, strict=True):
@@ -139,7 +146,7 @@ def _batches(dataset: LabelledImages, batch_size: int, num_workers: int) -> Iter
         generator=torch.Generator(),  # the default one may be that of a training
     )
     with tqdm(total=len(share), unit="image", disable=_rank() > 0 or None) as bar:
-        for groups in loader:
+        for groups in iterate(loader):
             for batch in groups:
                 yield batch
                 bar.update(len(batch.indices))
@@ -180,8 +187,8 @@ def _metrics(dataset: LabelledImages, classes: Sequence[ClassLabel]) -> Segmenta
 def _label_files(
     dataset: LabelledImages,
     classes: Sequence[ClassLabel],
-    save_labels: _Path | None,
-    submission: _Path | None,
+    save_labels: StrPath | None,
+    submission: StrPath | None,
 ) -> Iterator[LabelFiles | None]:
     """Give the files to write predictions to; those of a submission alone are deleted again."""
     if submission is None:
@@ -209,8 +216,15 @@ def _check_model(model: DDRNet) -> None:
         )
 
 
-def _classes(model: DDRNet, dataset: LabelledImages) -> Sequence[ClassLabel]:
-    """Return the classes of the data set, if it names any, which the model must have too."""
+def _matched_classes(
+    model: DDRNet, dataset: LabelledImages, by_index: bool
+) -> tuple[Sequence[ClassLabel], Tensor | None]:
+    """Compare the classes of model and data set.
+
+    Returns:
+        The classes of the data set, and the index among them of each class of the model, (K,)
+        uint8; None where the order is the same.
+    """
     if len(dataset) == 0:
         raise ValueError("the data set has no image, so there is nothing to evaluate")
     classes: Sequence[ClassLabel] = getattr(dataset, "classes", model.classes)
@@ -220,12 +234,24 @@ def _classes(model: DDRNet, dataset: LabelledImages) -> Sequence[ClassLabel]:
             f"the model has {len(own)} classes ({', '.join(own)}), the data set has {len(theirs)} "
             f"({', '.join(theirs)}): evaluate with weights that were trained for these classes"
         )
-    if own != theirs and own != [f"class_{k}" for k in range(len(own))]:
-        _logger.warning(
-            "the model's classes (%s) are compared by number with the data set's (%s)",
-            ", ".join(own), ", ".join(theirs),
-        )  # fmt: skip
-    return classes
+    if own == theirs:
+        return classes, None
+    if set(own) == set(theirs) and not by_index:
+        logger.info("the classes of the data set have another order: they are matched by name")
+        return classes, torch.tensor([theirs.index(name) for name in own], dtype=torch.uint8)
+    unnamed = [f"class_{index}" for index in range(len(own))]
+    if not by_index and unnamed not in (own, theirs):
+        raise ValueError(
+            f"the classes have different names: of the model alone {_only(own, theirs)}; of the "
+            f"data set alone {_only(theirs, own)}. Evaluate with weights that were trained for "
+            "these classes, or compare them by number with by_index=True (--by-index)"
+        )
+    logger.info("classes are compared by number: %s", ", ".join(map("{} = {}".format, own, theirs)))
+    return classes, None
+
+
+def _only(names: Sequence[str], others: Sequence[str]) -> str:
+    return ", ".join(name for name in names if name not in others)
 
 
 def _rank() -> int:

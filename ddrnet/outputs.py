@@ -22,8 +22,8 @@ class SegmentationOutput(NamedTuple):
 class SegmentationScores(NamedTuple):
     """How well predictions agree with the truth over a whole data set; ratios are fractions.
 
-    A pixel whose prediction is none of the classes is a miss of its true class. What no pixel
-    decides is NaN, a class that is neither present nor predicted among it.
+    A pixel whose prediction is none of the classes is a miss of its true class. Scores without
+    counted pixels are NaN, e.g. of a class neither present nor predicted.
 
     Attributes:
         mean_iou: Mean intersection over union of the classes that are not NaN.
@@ -42,3 +42,12 @@ class SegmentationScores(NamedTuple):
     frequency_weighted_iou: float
     confusion: Tensor
     outside: Tensor
+
+    def __repr__(self) -> str:
+        iou = ", ".join(f"{value:.4f}" for value in self.iou.tolist())
+        return (
+            f"SegmentationScores(mean_iou={self.mean_iou:.4f}, "
+            f"pixel_accuracy={self.pixel_accuracy:.4f}, "
+            f"frequency_weighted_iou={self.frequency_weighted_iou:.4f}, "
+            f"pixels={int(self.confusion.sum() + self.outside.sum())}, iou=[{iou}])"
+        )

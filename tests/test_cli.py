@@ -16,6 +16,14 @@ def exit_code(*arguments):
     return exit.value.code
 
 
+def test_the_bare_command_prints_its_help(capsys):
+    assert main([]) == 0
+    bare = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out == bare
+
+
 def test_help_names_every_command(capsys):
     assert exit_code("--help") == 0
     output = capsys.readouterr().out
@@ -33,7 +41,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"ddrnet {ddrnet.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("paint",), ("predict",), ("list", "--colour")])
+@pytest.mark.parametrize("arguments", [("paint",), ("predict",), ("list", "--colour")])
 def test_wrong_usage_exits_with_2(arguments, capsys):
     assert exit_code(*arguments) == 2
     assert "usage: ddrnet" in capsys.readouterr().err

@@ -207,14 +207,49 @@ def test_other_classes_than_the_models_raise():
         ddrnet.evaluate(model, SyntheticStreets(1, (64, 96)))
 
 
-@pytest.mark.parametrize(("names", "warned"), [(None, False), (["sky", "road"], True)])
-def test_classes_of_other_names_warn(names, warned, caplog, tmp_path):
-    save_png(tmp_path / "images/a.png", np.zeros((32, 32, 3)))
-    save_png(tmp_path / "labels/a.png", np.zeros((32, 32)))
-    dataset = SegmentationFolder(tmp_path / "images", tmp_path / "labels", ["road", "sky"])
-    with caplog.at_level(logging.WARNING, "ddrnet"):
-        ddrnet.evaluate(ddrnet.create_model(NANO, num_classes=2, class_names=names), dataset)
-    assert ("(sky, road) are compared by number with" in caplog.text) is warned
+@pytest.fixture
+def halves(tmp_path):
+    """Own data whose left half is road and whose right half is sky, in an order to choose."""
+    values = np.repeat([[0, 1]], 32, 0).repeat(32, 1)
+    save_png(tmp_path / "images/a.png", np.repeat(values[:, :, None], 3, 2) * 255)
+
+    def open_halves(names):
+        save_png(tmp_path / "labels/a.png", values if names[0] == "road" else 1 - values)
+        return SegmentationFolder(tmp_path / "images", tmp_path / "labels", names)
+
+    return open_halves
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+def test_classes_in_another_order_are_matched_by_name(halves, by_index, tmp_path):
+    model = ddrnet.create_model(NANO, class_names=["road", "sky"])
+    straight = ddrnet.evaluate(model, halves(["road", "sky"]))
+    out = tmp_path / "out"
+    turned = ddrnet.evaluate(model, halves(["sky", "road"]), by_index=by_index, save_labels=out)
+    assert torch.equal(turned.confusion.flip(0, 1), straight.confusion) is not by_index
+    assert turned.iou.tolist() == straight.iou.flip(0).tolist() or by_index
+    normalize = ddrnet.data.Normalize.from_model(model)
+    predicted = model.predict(normalize(halves(["road", "sky"])[0][0][None]))[0]
+    expected = predicted if by_index else 1 - predicted
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "a.png")), expected)
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+def test_classes_without_names_are_compared_by_number(halves, by_index, caplog):
+    model = ddrnet.create_model(NANO, num_classes=2)
+    with caplog.at_level(logging.INFO, "ddrnet"):
+        ddrnet.evaluate(model, halves(["road", "sky"]), by_index=by_index)
+    assert "by number: class_0 = road, class_1 = sky" in caplog.text
+
+
+def test_classes_of_other_names_need_by_index(halves, caplog):
+    model = ddrnet.create_model(NANO, class_names=["road", "rest"])
+    dataset = halves(["road", "sky"])
+    with pytest.raises(ValueError, match=r"model alone rest; of the data set alone sky.*by_index"):
+        ddrnet.evaluate(model, dataset)
+    with caplog.at_level(logging.INFO, "ddrnet"):
+        ddrnet.evaluate(model, dataset, by_index=True)
+    assert "road = road, rest = sky" in caplog.text
 
 
 def test_wrong_arguments_raise(model, samples):

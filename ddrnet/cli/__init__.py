@@ -27,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 after an error, which is printed as one line, 130 after Ctrl-C.
         Wrong usage exits with 2.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.run is None:
+        parser.print_help()
+        return 0
     try:
         with _logging_to_stderr(logging.DEBUG if args.debug else logging.INFO):
             return int(args.run(args))
@@ -47,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ddrnet {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(run=None)
+    subparsers = parser.add_subparsers(metavar="COMMAND")
     for command in (list_, demo, predict, evaluate, train, data, convert, publish):
         command.add_parser(subparsers)
     return parser

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ddrnet.cli.models import DEFAULT_MODEL, add_model_arguments, caveat_of, trained_model
 from ddrnet.cli.table import aligned
-from ddrnet.errors import DatasetError
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from ddrnet.data import FileDataset
     from ddrnet.network import DDRNet
     from ddrnet.outputs import SegmentationScores
-
-_LAYOUTS = {
-    "cityscapes": ("leftImg8bit",),
-    "camvid": ("701_StillsRaw_full", "train.txt", "val.txt", "test.txt"),
-    "folder": ("images",),
-}
-"""What tells the data sets apart: one of these lies in their folder."""
 
 _DTYPES = ("bfloat16", "float16")
 
@@ -53,19 +45,30 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="ROOT",
-        help="a folder of Cityscapes or CamVid, or one that holds images/ and labels/: files of "
-        "the same names, labels as numbers or colours of the model's classes",
+        help="the folder of Cityscapes, CamVid or own data: images, labels and classes.txt, as "
+        "`ddrnet data check --help` shows; without classes.txt, label values are the numbers of "
+        "the model's classes",
     )
     parser.add_argument(
-        "--dataset", choices=tuple(_LAYOUTS), help="what ROOT is (default: as its folders tell)"
+        "--dataset",
+        choices=("cityscapes", "camvid", "folder"),
+        help="kind of data in ROOT (default: recognised by its entries)",
     )
     parser.add_argument(
         "--split",
-        help="such as val, train or test (default: val; of a folder, all of images/ and labels/, "
-        "else images/SPLIT and labels/SPLIT)",
+        help="such as val, train or test (default: val; all of own data without a split val)",
     )
     parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="that read (default: %(default)s)"
+        "--by-index",
+        action="store_true",
+        help="compare the classes of model and data by number, not by name",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="loader processes (default: %(default)s)",
     )
 
 
@@ -105,10 +108,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print the scores; of several processes the first one prints."""
     from ddrnet.cli.processes import joined
 
-    kind = args.dataset or _layout_of(args.data_path)
     with joined(args.device) as (device, first):
         model = trained_model(args.model, args.checkpoint)
-        dataset = _open(kind, args.data_path, args.split, model)
+        dataset = _open(args, model)
         scores = _evaluate(args, model, dataset, device)
         if first:
             _print(args, scores, dataset)
@@ -130,30 +132,18 @@ def _evaluate(
         num_workers=args.workers,
         device=device,
         amp_dtype=args.amp and getattr(torch, args.amp),
+        by_index=args.by_index,
         save_labels=args.save_labels,
         submission=args.submission,
     )
 
 
-def _layout_of(root: Path) -> str:
-    for kind, names in _LAYOUTS.items():
-        if any((root / name).exists() for name in names):
-            return kind
-    expected = "; ".join(f"{kind}: {' or '.join(names)}" for kind, names in _LAYOUTS.items())
-    what = "holds none of the data sets known" if root.is_dir() else "is no folder"
-    raise DatasetError(f"{root} {what}; expected in it, for {expected}")
+def _open(args: argparse.Namespace, model: DDRNet) -> FileDataset:
+    """Open the data set; own data without `classes.txt` has the classes of the model."""
+    from ddrnet.data import open_dataset
 
-
-def _open(kind: str, root: Path, split: str | None, model: DDRNet) -> FileDataset:
-    from ddrnet.data import CamVid, Cityscapes, SegmentationFolder
-
-    if kind == "cityscapes":
-        return Cityscapes(root, split or "val")  # type: ignore[arg-type]  # it checks the name
-    if kind == "camvid":
-        return CamVid(root, split or "val")  # type: ignore[arg-type]  # it checks the name
-    numbered = [replace(row, id=-1) for row in model.classes]  # files hold what predict writes
-    images, labels = (root / folder / (split or "") for folder in ("images", "labels"))
-    return SegmentationFolder(images, labels, numbered)
+    numbered = [replace(row, id=-1) for row in model.classes]
+    return open_dataset(args.data_path, args.dataset, args.split, class_names=numbered)
 
 
 def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset) -> None:
@@ -161,10 +151,10 @@ def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDa
         print(json.dumps(_fields(args, scores, dataset), indent=2, allow_nan=False))
         return
     if math.isnan(scores.mean_iou):
-        print(f"{len(dataset)} images without labels: nothing to score")
+        print(f"{_place(dataset)} without labels: nothing to score")
         return
     print(scores_table(scores, dataset.classes))
-    print(_summary(scores, len(dataset)))
+    print(f"{_summary(scores)}; {_place(dataset)}")
 
 
 def _fields(
@@ -176,7 +166,7 @@ def _fields(
         "model": args.model or (None if args.checkpoint else DEFAULT_MODEL),
         "checkpoint": args.checkpoint,
         "data_path": str(args.data_path),
-        "split": args.split,
+        "split": dataset.split,
         "images": len(dataset),
         "scales": args.scales,
         "flip": args.flip,
@@ -201,14 +191,19 @@ def scores_table(scores: SegmentationScores, classes: tuple[ClassLabel, ...]) ->
     return aligned(("class", "IoU", "pixels"), rows, right=("IoU", "pixels"))
 
 
-def _summary(scores: SegmentationScores, images: int) -> str:
+def _summary(scores: SegmentationScores) -> str:
     categories = [iou for iou in scores.category_iou.values() if not math.isnan(iou)]
     parts = [
         f"mean IoU {_percent(scores.mean_iou)}",
         *([f"of categories {_percent(sum(categories) / len(categories))}"] if categories else []),
         f"pixel accuracy {_percent(scores.pixel_accuracy)}",
     ]
-    return f"{', '.join(parts)}; {images} images"
+    return ", ".join(parts)
+
+
+def _place(dataset: FileDataset) -> str:
+    part = f"split {dataset.split}" if dataset.split else "all"
+    return f"{part}, {len(dataset)} images"
 
 
 def _percent(fraction: float) -> str:

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,8 +16,11 @@ from torchvision import tv_tensors
 
 from ddrnet.data.cache import DecodedCache
 from ddrnet.data.samples import Sample, read_labels, read_sample
+from ddrnet.errors import DatasetError
 from ddrnet.files import StrPath
 from ddrnet.labels import IGNORE_INDEX, ClassLabel
+
+Batch = TypeVar("Batch")
 
 Transforms = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
 """What `transforms=` takes: the image and the labels together, as a torchvision v2 transform."""
@@ -170,3 +174,18 @@ def _seeded(*key: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int.from_bytes(digest, "little"))
         yield
+
+
+def iterate(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the batches of a `DataLoader`; errors of its worker processes keep their plain message.
+
+    torch raises what a worker raised with the text of the worker's traceback as the message.
+
+    Raises:
+        DatasetError: If a sample cannot be read.
+    """
+    try:
+        yield from loader
+    except DatasetError as error:
+        _, _, message = str(error).rpartition(f"\n{DatasetError.__module__}.DatasetError: ")
+        raise DatasetError(message.rstrip("\n")) from error

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ddrnet.data import SegmentationDataset
+from ddrnet.data.dataset import iterate
 from ddrnet.training.settings import Settings
 
 
@@ -76,7 +77,7 @@ class Batches:
             self.dataset.set_epoch(epoch)
             self.sampler.epoch, self.sampler.first = epoch, position * self.accumulation
             wanted = (self.steps_per_epoch - position) * self.accumulation
-            for _, batch in zip(range(wanted), self.loader, strict=False):
+            for _, batch in zip(range(wanted), iterate(self.loader), strict=False):
                 yield batch
             epoch, position = epoch + 1, 0
 

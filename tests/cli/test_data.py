@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 from data_files import save_png, write_cityscapes
+from PIL import Image
 
 from ddrnet.cli import main
 
@@ -60,3 +63,58 @@ def test_synthesize_wants_height_and_width(size, tmp_path, capsys):
         main(["data", "synthesize", str(tmp_path / "new"), f"--size={size}"])
     assert stopped.value.code == 2
     assert "1024x2048" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Own data of three classes and an unlabelled value, in splits."""
+    for split, value in (("train", 4), ("val", 2)):
+        save_png(tmp_path / "images" / split / "a.png", np.zeros((8, 8, 3)))
+        labels = np.zeros((8, 8))
+        labels[:4] = value
+        save_png(tmp_path / "labels" / split / "a.png", labels)
+    (tmp_path / "classes.txt").write_text("water\nland\nsnow\nunlabelled 4 ignore\n")
+    return tmp_path
+
+
+def test_check_lists_every_bad_mask_of_own_data(own, capsys):
+    assert main(["data", "check", str(own)]) == 0
+    (own / "classes.txt").write_text("water\nland\n")
+    assert main(["data", "check", str(own)]) == 1
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split(":")[0] for line in lines if "problems" in line] == ["train", "val"]
+    assert "train/a.png holds" in lines[0]
+    assert "'unlabelled 7 ignore' in it" in lines[0]
+    assert "val/a.png holds" in lines[2]
+
+
+def test_check_prints_json(own, capsys):
+    (own / "labels/val/a.png").write_bytes(b"")
+    assert main(["data", "check", str(own), "--json"]) == 1
+    splits = json.loads(capsys.readouterr().out)["splits"]
+    assert splits["train"] == {"images": 1, "problems": []}
+    assert "the file is empty" in splits["val"]["problems"][0]
+
+
+def test_stats_measure_a_split(own, capsys):
+    picture = own / "shares.png"
+    assert main(["data", "stats", str(own), "--out", str(picture)]) == 0
+    output = capsys.readouterr().out
+    assert [line.split() for line in output.splitlines()[:4]] == [
+        ["class", "pixels", "images"],
+        ["water", "50.00%", "1"],
+        ["land", "0.00%", "0"],
+        ["snow", "50.00%", "1"],
+    ]
+    assert "val: 1 images, 0.00% of the pixels ignored" in output
+    assert "8 x 8 (1)" in output
+    with Image.open(picture) as drawn:
+        assert drawn.width > 400
+
+
+def test_stats_print_json(own, capsys):
+    assert main(["data", "stats", str(own), "--split", "train", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["split"], fields["images"], fields["ignored"]) == ("train", 1, 0.5)
+    assert fields["sizes"] == [{"height": 8, "width": 8, "images": 1}]
+    assert fields["classes"][0] == {"name": "water", "share": 1.0, "images": 1}

@@ -59,7 +59,7 @@ def test_prints_a_line_per_class_and_the_mean(run, root, checkpoint):
     assert lines[1].split()[:2] == ["road", f"{scores.iou[0]:.2%}"]
     assert len(lines) == 1 + 19 + 1
     assert lines[-1].startswith(f"mean IoU {scores.mean_iou:.2%}, of categories ")
-    assert lines[-1].endswith("; 3 images")
+    assert lines[-1].endswith("; split val, 3 images")
 
 
 def test_json_holds_the_same_numbers(run, root, checkpoint):
@@ -88,7 +88,7 @@ def test_classes_that_do_not_occur_are_no_number(run, root, capsys):
 def test_a_split_without_labels_can_be_submitted(run, root, tmp_path):
     files = "--save-labels", tmp_path / "labels", "--submission", tmp_path / "x.zip"
     code, output, _ = run("--data-path", root, "--split", "test", *files)
-    assert (code, output) == (0, "1 images without labels: nothing to score\n")
+    assert (code, output) == (0, "split test, 1 images without labels: nothing to score\n")
     check_submission(tmp_path / "x.zip", Cityscapes(root, "test"))
     with Image.open(tmp_path / "labels/bonn_000000_000019_pred_labelIds.png") as image:
         assert image.size == (96, 64)
@@ -116,14 +116,56 @@ def test_a_folder_has_the_classes_of_the_model(run, tmp_path, split):
     code, output, _ = run("--data-path", tmp_path, *options, "--save-labels", out)
     assert code == 0
     assert output.splitlines()[19].split()[2] == "100.00%"
+    assert output.endswith(f"; {f'split {split}' if split else 'all'}, 1 images\n")
     assert np.array(Image.open(out / "deep/a.png")).max() < 19
+
+
+def own_data(root, classes, splits=("val",)):
+    for split in splits:
+        save_png(root / "images" / split / "a.png", np.zeros((64, 96, 3)))
+        save_png(root / "labels" / split / "a.png", np.zeros((64, 96)))
+    (root / "classes.txt").write_text("\n".join(classes))
+    return root
+
+
+def test_own_data_is_scored_on_val_alone_by_the_names_in_classes_txt(run, tmp_path):
+    names = [row.name for row in ddrnet.CITYSCAPES.classes]
+    forward = own_data(tmp_path / "a", names, splits=("train", "val"))
+    backward = own_data(tmp_path / "b", names[::-1], splits=("train", "val"))
+    save_png(backward / "labels/val/a.png", np.full((64, 96), 18))
+    outputs = {}
+    for root in (forward, backward):
+        code, output, _ = run("--data-path", root, "--json")
+        assert code == 0
+        outputs[root] = json.loads(output)
+        assert (outputs[root]["split"], outputs[root]["images"]) == ("val", 1)
+    assert outputs[forward]["iou"] == outputs[backward]["iou"]
+    assert outputs[forward]["mean_iou"] == outputs[backward]["mean_iou"]
+
+
+def test_classes_of_other_names_are_compared_by_number_only_if_asked(run, tmp_path):
+    root = own_data(tmp_path, [f"own {k}" for k in "abcdefghijklmnopqrs"])
+    code, output, errors = run("--data-path", root)
+    assert (code, output) == (1, "")
+    assert "--by-index" in errors
+    code, output, _ = run("--data-path", root, "--by-index")
+    assert code == 0
+    assert "own a" in output
+
+
+def test_a_model_of_more_classes_than_the_data_is_refused(run, tmp_path):
+    weights = "--checkpoint", formula_checkpoint(tmp_path / "11.pth", num_classes=11)
+    code, output, errors = run("--data-path", own_data(tmp_path, ["a", "b", "c"]), weights=weights)
+    assert (code, output) == (1, "")
+    assert "the model has 11 classes" in errors
+    assert "the data set has 3 (a, b, c)" in errors
 
 
 def test_nothing_to_evaluate_is_one_line(run, tmp_path, root):
     code, _, errors = run("--data-path", tmp_path)
     assert code == 1
-    assert "holds none of the data sets known; expected in it, for cityscapes: left" in errors
-    assert "is no folder" in run("--data-path", tmp_path / "absent")[2]
+    assert "no layout that is known" in errors
+    assert "does not exist" in run("--data-path", tmp_path / "absent")[2]
     assert "Cityscapes split 'train'" in run("--data-path", root, "--split", "train")[2]
     assert "split must be one of" in run("--data-path", root, "--split", "vla")[2]
     assert "camvid" in run("--data-path", root, "--dataset", "camvid")[2].lower()
