@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-def resize(features: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Interpolate (N, C, h, w) bilinearly to (N, C, *size); pixel centres keep their place."""
-    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
 def conv_bn(

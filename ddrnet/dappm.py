@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ddrnet.blocks import bn_relu_conv, resize
+from ddrnet.blocks import bn_relu_conv
+from ddrnet.upsampling import upsample
 
 POOLING = ((5, 2), (9, 4), (17, 8))
 """(kernel size, stride) of the average pools between the unpooled and the global scale."""
@@ -40,7 +41,7 @@ class DAPPM(nn.Module):
         unpooled, *pooled = self.scales
         levels: list[Tensor] = [unpooled(x)]
         for scale, refine in zip(pooled, self.refine, strict=True):
-            levels.append(refine(resize(scale(x), x.shape[-2:]) + levels[-1]))
+            levels.append(refine(upsample(scale(x), x.shape[-2:]) + levels[-1]))
         context: Tensor = self.merge(torch.cat(levels, dim=1))
         context += self.shortcut(x)
         return context

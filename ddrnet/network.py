@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, resize, stem, strided_convs
+from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, stem, strided_convs
 from ddrnet.checkpoints.contents import HEADS
 from ddrnet.dappm import DAPPM
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.outputs import SegmentationOutput
-from ddrnet.upsampling import upsample_argmax
+from ddrnet.upsampling import upsample, upsample_argmax
 from ddrnet.variants import OUTPUT_STRIDE, DDRNetConfig, FusionStage
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
 
@@ -58,7 +58,7 @@ class BilateralFusion(nn.Module):
             high_res: (N, 2 * width, H/8, W/8).
         """
         low_res, high_res = self.low_res(low_res), self.high_res(high_res)
-        upward = resize(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])
+        upward = upsample(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])
         downward = self.high_to_low(F.relu(high_res))
         return low_res + downward, high_res + upward
 
@@ -197,7 +197,7 @@ class DDRNet(nn.Module):
         features, aux_features = self._features(images)
         logits: Tensor = self.head(features)
         if self.upsample:
-            logits = resize(logits, images.shape[-2:])
+            logits = upsample(logits, images.shape[-2:])
         if self.aux_head is None:
             return logits
         return SegmentationOutput(logits, self.aux_head(aux_features))
@@ -233,7 +233,7 @@ class DDRNet(nn.Module):
             low_res, high_res = F.relu(low_res), F.relu(high_res)
         high_res = self.high_res_tail(high_res)
         context = self.dappm(self.low_res_tail(low_res))
-        return resize(context, high_res.shape[-2:]) + high_res, aux_features
+        return upsample(context, high_res.shape[-2:]) + high_res, aux_features
 
     def _check_images(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_chans:

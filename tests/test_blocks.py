@@ -2,17 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddrnet.blocks import BasicBlock, Bottleneck, residual_stage, resize, strided_convs
-
-
-def test_resize_keeps_pixel_centres():
-    row = torch.tensor([[[[0.0, 1.0]]]])
-    assert torch.equal(resize(row, (1, 4)), torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
-
-
-def test_resize_to_the_same_size_changes_nothing():
-    features = torch.randn(2, 3, 7, 5)
-    assert torch.equal(resize(features, (7, 5)), features)
+from ddrnet.blocks import BasicBlock, Bottleneck, residual_stage, strided_convs
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 8), (8, 7)])

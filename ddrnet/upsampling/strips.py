@@ -18,9 +18,9 @@ DEVICE_STRIP = 2**24
 """The same on other devices: enough to keep them busy, 64 MiB."""
 
 
-def upsample(logits: Tensor, size: Size) -> Tensor:
-    """Interpolate (N, K, h, w) bilinearly to (N, K, *size); pixel centres keep their place."""
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+def upsample(features: Tensor, size: Size) -> Tensor:
+    """Interpolate (N, C, h, w) bilinearly to (N, C, *size); pixel centres keep their place."""
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
 def source_positions(length: int, size: int, like: Tensor) -> Tensor:

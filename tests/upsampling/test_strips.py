@@ -19,6 +19,11 @@ def test_upsample_keeps_pixel_centres():
     assert row.flatten().tolist() == [0.0, 1.0, 3.0, 4.0]
 
 
+def test_upsample_to_the_same_size_changes_nothing():
+    features = torch.randn(2, 3, 7, 5)
+    assert torch.equal(upsample(features, (7, 5)), features)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_strips_make_up_the_interpolated_image(logits, size):
     whole = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
