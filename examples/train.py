@@ -1,9 +1,9 @@
-"""Train a DDRNet on Cityscapes: the reference loop, to read and to change.
+"""Train a DDRNet on Cityscapes, CamVid or your own folder: the reference loop.
 
     python examples/train.py --model ddrnet_23 --lr 0.001 --epochs 50 --data-path ROOT
     torchrun --nproc-per-node 4 examples/train.py --data-path ROOT
 
-`ddrnet train` does the same with recipes, other data sets, exact resume and charts.
+`ddrnet train` does the same with recipes, exact resume, averaged weights and charts.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def main() -> None:
     accelerator.init_trackers("tensorboard")
 
     crops = ddrnet.data.train_transform(args.crop_size)
-    train_set = ddrnet.data.Cityscapes(args.data_path, "train", transforms=crops)
-    val_set = ddrnet.data.Cityscapes(args.data_path, "val")
+    train_set = ddrnet.data.open_dataset(args.data_path, split="train", transforms=crops)
+    val_set = ddrnet.data.open_dataset(args.data_path, split="val")
     loader = DataLoader(
         train_set,
         args.batch_size,

@@ -220,8 +220,8 @@ class OwnData:
             there = f"there are {', '.join(self.splits)}" if self.splits else "it has none"
             raise ValueError(
                 f"{self.root} has no split {split!r}; {there}. A split is a folder in images and "
-                f"{self.labels.name}, or a list {split}.txt of images; val_fraction draws train "
-                "and val"
+                f"{self.labels.name}, or a list {split}.txt of images; val_fraction (on the "
+                "command line --val-fraction X) draws train and val"
             )
         lines = filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))
         return self.images, self.labels, [_listed_name(line) for line in lines]

@@ -36,16 +36,13 @@ CITYSCAPES_WEIGHTS = (
 
 
 def build_accelerator(settings: Settings) -> accelerate.Accelerator:
-    """Join the other processes, if there are any; returns what knows them and the device."""
-    accelerator = accelerate.Accelerator(
+    """Join the other processes, if there are any, and choose the device."""
+    return accelerate.Accelerator(
         cpu=on_cpu(settings),
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulation,
         step_scheduler_with_optimizer=False,
     )
-    processes, device = accelerator.num_processes, accelerator.device.type
-    logger.info("%s on %s, processes: %d (%s)", settings.model, settings.data, processes, device)
-    return accelerator
 
 
 def augmentation(settings: Settings) -> Transforms:
@@ -63,34 +60,31 @@ def augmentation(settings: Settings) -> Transforms:
 
 def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
     """Return the whole images to train on, or those to validate on."""
-    split = settings.train_split if training else settings.val_split
-    common: dict[str, Any] = {"label_dtype": torch.uint8}
     if settings.data == "synthetic":
         count = settings.synthetic_images if training else max(settings.synthetic_images // 4, 1)
         seed = 2 * settings.seed + (not training)
-        return data.SyntheticStreets(count, settings.synthetic_size, seed=seed, **common)
+        size = settings.synthetic_size
+        return data.SyntheticStreets(count, size, seed=seed, label_dtype=torch.uint8)
     if settings.data_path is None:
-        raise ValueError(f"--data {settings.data} needs --data-path (or try --data synthetic)")
-    root = Path(settings.data_path)
-    common |= {"seed": settings.seed, "cache_dir": settings.cache_dir}
-    if settings.data == "folder":
-        folders = root / "images" / split, root / "labels" / split
-        return data.SegmentationFolder(*folders, _class_names(root), **common)
-    if settings.data == "camvid":
-        return data.CamVid(root, split, **common)  # type: ignore[arg-type]  # it checks the name
-    return data.Cityscapes(root, split, **common)  # type: ignore[arg-type]  # it checks the name
-
-
-def _class_names(root: Path) -> list[str]:
-    path = root / "classes.txt"
-    if not path.is_file():
-        raise ValueError(f"--data folder needs {path}: the name of each class on a line")
-    return path.read_text(encoding="utf-8").splitlines()
+        raise ValueError("pass --data-path ROOT, or --data synthetic to try rendered streets")
+    return data.open_dataset(
+        settings.data_path,
+        None if settings.data == "auto" else settings.data,
+        settings.train_split if training else settings.val_split,
+        val_fraction=settings.val_fraction,
+        label_dtype=torch.uint8,
+        cache_dir=settings.cache_dir,
+        seed=settings.seed,
+    )
 
 
 def open_held_out(settings: Settings) -> SegmentationDataset | None:
-    """Return the images to validate on, if that is to be done."""
-    return open_dataset(settings, training=False) if settings.validate_every else None
+    """Return the images to validate on, if the run validates."""
+    if not settings.validate_every:
+        return None
+    held_out = open_dataset(settings, training=False)
+    logger.info("validating on %s", held_out)
+    return held_out
 
 
 def build_network(

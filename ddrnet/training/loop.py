@@ -107,6 +107,8 @@ def start(settings: Settings, saved: dict[str, Any] | None = None) -> tuple[Run,
     settings = fitted(settings, dataset)
     dataset.transforms = building.augmentation(settings)
     accelerator = building.build_accelerator(settings)
+    processes, device = accelerator.num_processes, accelerator.device.type
+    logger.info("%s on %s, processes: %d (%s)", settings.model, dataset, processes, device)
     run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
     return run, restore(run, saved) if saved else Progress()
 

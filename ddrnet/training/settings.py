@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 GROUPS = ("data", "model", "augmentation", "schedule", "loss", "hardware", "output")
@@ -31,8 +32,10 @@ class Settings:
     `ddrnet train --help` describes every field. The defaults are those of the recipe `single-gpu`.
     """
 
-    data: Literal["cityscapes", "camvid", "folder", "synthetic"] = _option(
-        "data", "cityscapes", "the kind of data set"
+    data: Literal["auto", "cityscapes", "camvid", "folder", "synthetic"] = _option(
+        "data",
+        "auto",
+        "the kind of data set: auto recognises it by its folders, synthetic renders streets",
     )
     data_path: str | None = _option("data", None, "the data set's folder", metavar="ROOT")
     cache_dir: str | None = _option(
@@ -42,6 +45,12 @@ class Settings:
         "data", "train", "the split to train on; trainval before a test server judges"
     )
     val_split: str = _option("data", "val", "the split to validate on")
+    val_fraction: float | None = _option(
+        "data",
+        None,
+        "draw the splits train and val from a folder without splits: the share of val, 0-1",
+        most=1,
+    )
     synthetic_images: int = _option("data", 400, "number of rendered training streets", least=1)
     synthetic_size: tuple[int, int] = _option("data", (256, 512), "size of a rendered street")
 
@@ -129,7 +138,11 @@ class Settings:
     cpu: bool = _option("hardware", False, "use no accelerator")
 
     output: str | None = _option(
-        "output", None, "the run's folder", metavar="DIR", shown="runs/DATA-MODEL"
+        "output",
+        None,
+        "the run's folder",
+        metavar="DIR",
+        shown="runs/DATA-MODEL; DATA is the name of ROOT, or --data where that is given",
     )
     validate_every: int = _option("output", 2, "epochs between validations; 0 never validates")
     log_every: int = _option("output", 20, "steps between lines of the log", least=1)
@@ -140,7 +153,10 @@ class Settings:
     @property
     def folder(self) -> str:
         """The folder that the run writes into."""
-        return self.output or f"runs/{self.data}-{self.model}"
+        data: str = self.data
+        if data == "auto" and self.data_path is not None:
+            data = Path(self.data_path).resolve().name
+        return self.output or f"runs/{data}-{self.model}"
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
         """Return these settings with other values; a pixel count replaces a pixel share.

@@ -24,6 +24,7 @@ from training_runs import (
     started,
     typed,
     write_labelled_folder,
+    write_own_data,
 )
 
 import ddrnet
@@ -74,6 +75,23 @@ def test_the_large_first_losses_of_a_new_head_are_explained(tmp_path, capsys):
     assert shown.count(line["note"]) == 1
     assert run_here(tmp_path, *words, "--epochs", 2, "--resume") == 0
     assert "guessing" not in capsys.readouterr().err, "only where a run begins"
+
+
+def test_own_data_is_recognised_and_divided(tmp_path, capsys):
+    data = write_own_data(tmp_path / "lakes", images=8)
+    words = ["--data", "auto", "--data-path", data, "--epochs", 1]
+    assert run_here(tmp_path / "run", *words) == 1
+    assert "lakes has no split 'train'; it has none." in capsys.readouterr().err
+    assert run_here(tmp_path / "run", *words, "--val-fraction", 0.25) == 0
+    shown = capsys.readouterr().err
+    assert "split='train', images=6, classes=2), processes: 1 (cpu)" in shown
+    assert "split='val', images=2, classes=2)" in shown
+    assert newest(tmp_path / "run")["step"] == 3
+    model = ddrnet.create_model(f"local-dir:{tmp_path}/run/best", pretrained=True)
+    assert [row.name for row in model.classes] == ["water", "land"]
+    held_out = ddrnet.data.open_dataset(data, split="val", val_fraction=0.25)
+    scores = ddrnet.evaluate(model, held_out)
+    assert log_of(tmp_path / "run")[-1]["mean_iou"] == pytest.approx(scores.mean_iou, abs=1e-3)
 
 
 def test_from_python(tmp_path):
@@ -285,7 +303,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, caps
         (["--resume"], "no checkpoint"),
         (["--init", "nonsense"], "nonsense"),
         (["--data", "camvid", "--data-path", "nowhere"], "nowhere"),
-        (["--data", "folder", "--data-path", "nowhere"], "needs nowhere/classes.txt"),
+        (["--data", "folder", "--data-path", "nowhere"], "nowhere has no split 'train'"),
         (["--optimizer", "magic"], "magic"),
         (["--warmup-epochs", "5", "--epochs", "5"], "leaves none of 5 epochs"),
         (["--scale", "2", "1"], "its lower end first"),
@@ -312,7 +330,7 @@ def test_a_missing_validation_set_is_noticed_before_training(tmp_path, capsys):
     data = write_labelled_folder(tmp_path / "data", val_images=0)
     words = ["--data", "folder", "--data-path", data, "--epochs", 1]
     assert run_here(tmp_path / "run", *words) == 1
-    assert str(data / "images" / "val") in capsys.readouterr().err
+    assert f"{data} has no split 'val'; there are train" in capsys.readouterr().err
     assert run_here(tmp_path / "run", *words, "--validate-every", 0) == 0
 
 

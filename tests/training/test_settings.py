@@ -28,4 +28,5 @@ def test_as_json_all_can_be_read_back():
 
 def test_the_folder_is_named_for_data_and_model():
     assert Settings(data="camvid", model="ddrnet_39").folder == "runs/camvid-ddrnet_39"
+    assert Settings(data_path="/data/lakes/", model="ddrnet_39").folder == "runs/lakes-ddrnet_39"
     assert Settings(output="here").folder == "here"
