@@ -45,10 +45,11 @@ def add_parser(subparsers: Any) -> None:
         "command line. The settings are the run's own, replaced by the options given here",
     )
     parser.add_argument("--print-config", action="store_true", help="show the settings and exit")
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    hints = get_type_hints(Settings)
+    hints, group = get_type_hints(Settings), parser
     for field in dataclasses.fields(Settings):
-        _add_setting(groups[field.metadata["group"]], field, hints[field.name])
+        if field.name in GROUPS:
+            group = parser.add_argument_group(GROUPS[field.name])
+        _add_setting(group, field, hints[field.name])
     parser.set_defaults(run=run)
 
 

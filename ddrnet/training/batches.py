@@ -1,4 +1,4 @@
-"""Which samples a process trains on, and when: a function of seed and position alone."""
+"""The order of training samples: a function of the seed and the position in the run alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ddrnet.training.settings import Settings
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """The sample numbers of this process's batches in one epoch, from the batch `first` on.
+    """Sample numbers of this process's batches in one epoch, from batch `first` on.
 
-    The batches of all processes together are those of one process with a larger batch. What does
-    not fill a batch of every process waits for another epoch.
+    All processes together draw the batches of one process with a larger batch size. Samples that
+    do not fill a batch of every process are left out of the epoch.
     """
 
     def __init__(self, samples: int, batch_size: int, rank: int, processes: int, seed: int) -> None:
@@ -42,7 +42,7 @@ class Batches:
     """Images and labels for this process, from any step of a run on.
 
     Raises:
-        ValueError: If the samples make no step.
+        ValueError: If there are fewer samples than one step takes.
     """
 
     def __init__(
@@ -59,19 +59,25 @@ class Batches:
             num_workers=settings.workers,
             persistent_workers=settings.workers > 0,
             pin_memory=accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # so that reading draws nothing from torch's own
+            generator=torch.Generator(),  # the default one would be drawn from
             worker_init_fn=_leave_group,
         )
         self.samples_per_step = settings.batch_size * settings.accumulation * processes
         self.steps_per_epoch = len(self.sampler) // settings.accumulation
         if not self.steps_per_epoch:
             raise ValueError(
-                f"{len(dataset)} samples make no step of {self.samples_per_step} "
-                "(batch size x accumulation x processes)"
+                f"{len(dataset)} images are fewer than the {self.samples_per_step} of one step "
+                "(batch size x accumulation x processes): pass a lower --batch-size"
             )
 
     def after(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what remains of an epoch after `step` steps of the run, then epoch after epoch."""
+        """Yield the batches that follow `step` steps of the run, without end.
+
+        A batch is images, (N, 3, H, W) uint8, and labels, (N, H, W) uint8.
+
+        Raises:
+            DatasetError: If a sample cannot be read.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         while True:
             self.dataset.set_epoch(epoch)
@@ -83,6 +89,6 @@ class Batches:
 
 
 def _leave_group(worker: int) -> None:
-    """Part a worker from its group of processes: signals to the group are for the training."""
+    """Take a loader process out of the process group, whose signals are for the training."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()

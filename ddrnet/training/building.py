@@ -1,4 +1,4 @@
-"""What the settings of a run name: data, network, optimizer, schedule and loss."""
+"""Builds the parts of a run from its settings: data, network, optimizer, schedule, loss."""
 
 from __future__ import annotations
 
@@ -22,17 +22,10 @@ from ddrnet.factory import create_model
 from ddrnet.labels import ClassLabel
 from ddrnet.network import DDRNet, freeze_batch_norm
 from ddrnet.training.defaults import on_cpu
+from ddrnet.training.recipes import CITYSCAPES_WEIGHTS
 from ddrnet.training.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-# fmt: off
-CITYSCAPES_WEIGHTS = (
-    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
-    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
-)
-# fmt: on
-"""Source: the class weights in the configuration files of HRNet and of all DDRNet code since."""
 
 
 def build_accelerator(settings: Settings) -> accelerate.Accelerator:
@@ -46,8 +39,8 @@ def build_accelerator(settings: Settings) -> accelerate.Accelerator:
 
 
 def augmentation(settings: Settings) -> Transforms:
-    """Return what happens to every training image and its labels."""
-    assert settings.crop_size is not None, "chosen by now"
+    """Return the random transform of training images and their labels."""
+    assert settings.crop_size is not None, "`fitted` has chosen"
     transforms: Transforms = data.train_transform(
         settings.crop_size,
         scale=settings.scale,
@@ -93,7 +86,7 @@ def build_network(
     classes: Sequence[ClassLabel],
     accelerator: accelerate.Accelerator,
 ) -> DDRNet:
-    """Return the network to train, initialised as `init` says."""
+    """Return the network to train, with the initial weights that `init` names."""
     network = _initialised(settings, init, classes)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
@@ -110,7 +103,7 @@ def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -
     if init == "auto":
         init = "in1k" if "in1k" in tags else "none"
         if init == "none":
-            logger.info("there are no ImageNet weights of %s: starting from random ones", name)
+            logger.info("%s has no ImageNet weights: starting from random weights", name)
     if init in tags:
         name = f"{name}.{init}"
     elif init != "none":
@@ -130,12 +123,16 @@ def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -
         raise WeightsUnavailableError(
             f"{error} (here: --init FILE, or --init none to start from random weights)"
         ) from error
-    network.pretrained = None  # from the first step on these are other weights
+    network.pretrained = None  # the first step changes the weights
     return network
 
 
 def _tags(model: str) -> list[str]:
-    """Return the tags of the weights of a model, which is named without one."""
+    """Return the tags of a model's weights.
+
+    Raises:
+        ValueError: If the name has a tag itself.
+    """
     size, dot, tag = model.partition(".")
     if dot and registry.is_model(size):
         raise ValueError(f"--model {model}: pass --model {size}, and --init {tag} to start from it")
@@ -147,22 +144,22 @@ def _checkpoint(init: str, tags: Sequence[str]) -> Path:
     if not path.exists():
         known = ", ".join(["none", "auto", *tags])
         raise ValueError(
-            f"--init {init}: there is no such file, nor weights of that name; expected {known} "
-            "or the path of a checkpoint"
+            f"--init {init}: no such file, nor weights of that name; expected {known} or the path "
+            "of a checkpoint"
         )
     if not path.is_dir():
         return path
     weights = path / "model.safetensors"
     if not weights.exists():
         raise ValueError(
-            f"--init {init}: the folder holds no model.safetensors; of a run pass best/ or last/ "
-            "in its folder, or one of its checkpoints"
+            f"--init {init}: the folder holds no model.safetensors; to start from a run, pass its "
+            "best or last folder, or one of its checkpoints"
         )
     return weights
 
 
 def build_optimizer(settings: Settings, network: DDRNet) -> Optimizer:
-    """Return the optimizer of the network's groups of parameters."""
+    """Return the optimizer of the network's parameter groups."""
     groups = network.parameter_groups(
         settings.lr,
         head_factor=settings.head_factor,
@@ -173,15 +170,15 @@ def build_optimizer(settings: Settings, network: DDRNet) -> Optimizer:
 
 
 def build_schedule(settings: Settings, optimizer: Optimizer, total_steps: int) -> PolyLRScheduler:
-    """Return the schedule of the learning rates, a function of the step.
+    """Return the schedule of the learning rates, a function of the step alone.
 
     Raises:
-        ValueError: If they would rise to the end.
+        ValueError: If the warm-up takes every epoch.
     """
     if settings.warmup_epochs >= settings.epochs:
         raise ValueError(
-            f"--warmup-epochs {settings.warmup_epochs} leaves none of {settings.epochs} epochs for "
-            "the learning rate to fall"
+            f"--warmup-epochs {settings.warmup_epochs} must be less than --epochs "
+            f"{settings.epochs}: the learning rate falls after the warm-up"
         )
     return PolyLRScheduler(
         optimizer,
@@ -193,12 +190,12 @@ def build_schedule(settings: Settings, optimizer: Optimizer, total_steps: int) -
 
 
 def build_criterion(settings: Settings, dataset: SegmentationDataset) -> nn.Module:
-    """Return the loss on the network's output."""
+    """Return the loss of the network's output: (N, K, h, w) logits against (N, H, W) labels."""
     weights: Tensor | None = None
     if settings.class_weights == "cityscapes":
         weights = torch.tensor(CITYSCAPES_WEIGHTS)
     elif settings.class_weights != "none":
-        assert settings.class_weights != "auto", "chosen by now"
+        assert settings.class_weights != "auto", "`fitted` has chosen"
         weights = losses.class_weights_from(dataset, method=settings.class_weights)
     criterion: nn.Module = losses.CrossEntropyLoss(class_weights=weights)
     if settings.loss == "ohem":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -17,6 +17,8 @@ from ddrnet.labels import ClassLabel
 from ddrnet.outputs import SegmentationScores
 
 _SMOOTHING = 0.8
+"""Weight of the former average in the running average of the loss."""
+
 _MOST_NUMBERS = 20
 """Largest number of classes for which every cell of the confusion matrix shows its number."""
 
@@ -89,24 +91,18 @@ def draw_confusion(
     counts = scores.confusion.double()  # (K, K), rows are true classes
     shares = counts / counts.sum(1, keepdim=True)  # NaN where a class has no pixels
     image = axes.imshow(100 * shares.numpy(), cmap="Blues", vmin=0, vmax=100)
-    if len(classes) <= _MOST_NUMBERS:
-        _number_cells(axes, shares.tolist())
+    for row, column in torch.nonzero(shares >= 0.005).tolist():
+        if len(classes) <= _MOST_NUMBERS:
+            share = float(shares[row, column])
+            color = "white" if share > 0.5 else "black"
+            style: dict[str, Any] = {"ha": "center", "va": "center", "color": color, "fontsize": 7}
+            axes.text(column, row, f"{100 * share:.0f}", **style)
     names = [row.name for row in classes]
     axes.set(xlabel="predicted", ylabel="true", title="percent of the pixels of each true class")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     figure.colorbar(image, ax=axes, shrink=0.8)
     _write(figure, picture)
-
-
-def _number_cells(axes: Axes, shares: list[list[float]]) -> None:
-    """Write percentages of at least one into the cells."""
-    for row, values in enumerate(shares):
-        for column, share in enumerate(values):
-            if share >= 0.005:
-                color: Any = "white" if share > 0.5 else "black"
-                text = f"{100 * share:.0f}"
-                axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, a log of JSON lines, TensorBoard."""
+"""The progress line, log, TensorBoard files and charts of a run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from ddrnet import __version__, visualize
+from ddrnet.files import write_atomically
 from ddrnet.labels import ClassLabel
 from ddrnet.outputs import SegmentationScores
 from ddrnet.training.charts import draw_classes, draw_confusion, draw_curves
@@ -65,7 +66,7 @@ class Monitor:
     def progress(
         self, step: int, total: int, epoch: float, loss: float, lr: float, images_per_step: int
     ) -> None:
-        """Report the mean loss since the last call; the only reader of the clock."""
+        """Report the mean loss since the last call, and the speed."""
         now = time.perf_counter()
         steps = step - self._marked_step
         speed = steps * images_per_step / max(now - self._marked, 1e-9)
@@ -115,7 +116,7 @@ class Monitor:
         labels: Sequence[Tensor],
         classes: Sequence[ClassLabel],
     ) -> None:
-        """Show label maps over an image, (3, H, W) uint8, beside each other."""
+        """Show label maps, (H, W), side by side over an image, (3, H, W) uint8."""
         pictures = [visualize.overlay(image, each, classes) for each in labels]
         for picture in pictures:
             picture.thumbnail((768, 768), Image.Resampling.BILINEAR)
@@ -138,7 +139,7 @@ class Monitor:
 
 
 def header(settings: Settings, accelerator: accelerate.Accelerator) -> dict[str, Any]:
-    """Return what the log says of a run first: settings, versions, hardware."""
+    """Return the first line of the log: settings, versions, hardware."""
     device = accelerator.device
     return {
         "settings": asdict(settings),
@@ -153,17 +154,16 @@ def header(settings: Settings, accelerator: accelerate.Accelerator) -> dict[str,
 
 
 def memory_gib() -> float:
-    """Return the most memory of a GPU that this process held, or its present main memory."""
+    """Return the peak GPU memory of this process, or on a CPU its present memory, in GiB."""
     on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return float(on_gpu or psutil.Process().memory_info().rss) / 2**30
 
 
 def _opened(path: Path, step: int) -> TextIO:
-    """Open a log to append to, without what lies after `step` or was cut off."""
+    """Open a log for appending, without lines of steps after `step` and half lines."""
     lines = path.read_text().splitlines() if step and path.exists() else []
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
-    partial.replace(path)
+    kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= step)
+    write_atomically(path, kept.encode())
     return path.open("a")
 
 

@@ -1,10 +1,18 @@
-"""The published recipes, as data."""
+"""Published recipes, as data."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from ddrnet.training.settings import Settings
+
+# fmt: off
+CITYSCAPES_WEIGHTS = (
+    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
+    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
+)
+# fmt: on
+"""Source: the class weights in the configuration files of HRNet and of all DDRNet code since."""
 
 
 class Recipe(NamedTuple):

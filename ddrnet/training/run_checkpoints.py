@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written beside and renamed, verified when read, the last two kept."""
+"""Checkpoints of a run: written atomically, verified when read, the last two kept."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from ddrnet.files import PARTIAL, write_atomically
 from ddrnet.training.settings import Settings
 
 KEPT = 2
-"""How many stay, so that there is one to fall back on."""
+"""Number of checkpoints in a folder; the older one is the fallback if the newer is damaged."""
 
 _ADJUSTABLE = {"weight_decay", "momentum"}
-"""What a resumed run may set anew of its optimizer; the schedule sets the learning rate."""
+"""Optimizer options that a resumed run may change; the schedule sets the learning rate."""
 
 _NAME = re.compile(r"checkpoint_(\d{9})-([0-9a-f]{16})\.pt")  # step, start of the SHA-256
 logger = logging.getLogger(__name__)
 
 
 def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the state after `step` steps; delete all but it and the one before.
+    """Write the state after `step` steps and delete all but the newest two checkpoints.
 
-    Later ones are of a run that went on from an earlier step: to resume would take them.
+    Checkpoints of later steps are deleted too: they belong to a run that this one replaces.
 
     Raises:
-        OSError: If it cannot be written; those before stay.
+        OSError: If the checkpoint cannot be written; the older ones stay.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -58,10 +58,10 @@ def write(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def lock(folder: Path) -> AbstractContextManager[Any]:
-    """Make a run's folder, and keep other runs out of it.
+    """Create a run's folder and keep other runs out of it.
 
     Raises:
-        OSError: If another process trains into it, or it cannot be written.
+        OSError: If another process trains into it, or it cannot be created.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -96,14 +96,14 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, An
 
 
 def read(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Return a checkpoint and its contents; a damaged one is reported and the one before taken.
+    """Return the newest intact checkpoint and its contents; damaged ones are logged.
 
     Args:
-        path: A checkpoint, or the folder of a run, whose newest one is meant.
+        path: The folder of a run, or a checkpoint to begin at.
 
     Raises:
-        FileNotFoundError: If there is none.
-        CheckpointError: If all are damaged.
+        FileNotFoundError: If there is no checkpoint.
+        CheckpointError: If every checkpoint is damaged.
     """
     folder = path if path.is_dir() else path.parent
     candidates = _of_run(folder)
@@ -111,19 +111,19 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
         candidates = candidates[candidates.index(path) :]
     elif not path.is_dir() or not candidates:
         raise FileNotFoundError(
-            f"no checkpoint to resume from: {path}; expected the folder of a run, or one of the "
-            "checkpoint_*.pt in it under the name it was given"
+            f"no checkpoint to resume from: {path}; expected the folder of a run, or a "
+            "checkpoint_*.pt with its original name"
         )
     for candidate in candidates:
         try:
             return candidate, _verified(candidate)
         except (ValueError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-            logger.warning("%s is damaged (%s); trying the one before", candidate, error)
-    raise CheckpointError(f"every checkpoint of {folder} is damaged: start anew")
+            logger.warning("%s is damaged (%s); trying the previous one", candidate, error)
+    raise CheckpointError(f"every checkpoint of {folder} is damaged: start a new run")
 
 
 def generator_states() -> dict[str, Any]:
-    """Return the states of all generators of this process."""
+    """Return the states of all random generators of this process."""
     state: Any = np.random.get_state()
     name, keys, *rest = state
     on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch lacks types
@@ -136,7 +136,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """Put all generators of this process into the states of `generator_states`."""
+    """Restore what `generator_states` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -145,17 +145,17 @@ def set_generator_states(states: dict[str, Any]) -> None:
 
 
 def restore_optimizer(optimizer: Optimizer, settings: Settings, saved: dict[str, Any]) -> None:
-    """Put an optimizer into the state of a checkpoint, except for what the settings set anew.
+    """Restore an optimizer; weight decay and momentum stay as the settings say.
 
     Raises:
-        ValueError: If the state is of another optimizer, or of other groups of parameters.
+        ValueError: If the checkpoint has another optimizer or other parameter groups.
     """
     for name in ("optimizer", "decay_norm_and_bias"):
         old, new = saved["settings"][name], getattr(settings, name)
         if old != new:
             raise ValueError(
-                f"the checkpoint is of a run with {name} {old}, this has {new}: resume with the "
-                "same, or start a new run from its weights with --init"
+                f"the checkpoint has {name} {old}, this run has {new}: resume with the same, or "
+                "start a new run from its weights with --init"
             )
     wanted = [{k: group[k] for k in _ADJUSTABLE & group.keys()} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved["optimizer"])
@@ -164,14 +164,14 @@ def restore_optimizer(optimizer: Optimizer, settings: Settings, saved: dict[str,
 
 
 def check_vacant(folder: Path) -> None:
-    """Raise an error if a new run would overwrite another one.
+    """Refuse to overwrite another run.
 
     Raises:
         FileExistsError: If the folder holds checkpoints or weights of a run.
     """
     if _of_run(folder) or any((folder / name).exists() for name in ("best", "last")):
         raise FileExistsError(
-            f"{folder} holds another run: --resume {folder} goes on with it, --output names a new "
+            f"{folder} holds another run: --resume {folder} continues it, --output names another "
             "folder"
         )
 
@@ -186,6 +186,6 @@ def _verified(path: Path) -> dict[str, Any]:
     match = _NAME.fullmatch(path.name)
     assert match is not None
     if hashlib.sha256(data).hexdigest()[:16] != match[2]:
-        raise ValueError(f"{len(data)} bytes that do not have the checksum in its name")
+        raise ValueError(f"{len(data)} bytes whose checksum is not the one in the name")
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

@@ -9,20 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-GROUPS = ("data", "model", "augmentation", "schedule", "loss", "hardware", "output")
-"""The argument groups of `ddrnet train --help`, in their order."""
+GROUPS = {
+    "data": "data",
+    "model": "model",
+    "crop_size": "augmentation",
+    "batch_size": "schedule",
+    "loss": "loss",
+    "precision": "hardware",
+    "output": "output",
+}
+"""The first setting of each group of `ddrnet train --help`, and the group's name."""
 
 
-def _option(group: str, default: Any, help: str, **more: Any) -> Any:
-    """Declare a setting.
+def _option(default: Any, help: str, **more: Any) -> Any:
+    """Declare a setting: its default, its help, and perhaps `metavar`, `least`, `most`.
 
-    Args:
-        group: One of `GROUPS`.
-        default: The value where nothing is given.
-        help: The text that `--help` shows.
-        more: `metavar`, the limits `least` and `most`, or `shown`, the default in words.
+    `shown` says the default in words.
     """
-    return dataclasses.field(default=default, metadata={"group": group, "help": help, **more})
+    return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -33,97 +37,83 @@ class Settings:
     """
 
     data: Literal["auto", "cityscapes", "camvid", "folder", "synthetic"] = _option(
-        "data",
-        "auto",
-        "the kind of data set: auto recognises it by its folders, synthetic renders streets",
+        "auto", "the kind of data set: auto recognises it by its folders, synthetic renders streets"
     )
-    data_path: str | None = _option("data", None, "the data set's folder", metavar="ROOT")
-    cache_dir: str | None = _option(
-        "data", None, "a folder that keeps decoded samples", metavar="DIR"
-    )
+    data_path: str | None = _option(None, "the data set's folder", metavar="ROOT")
+    cache_dir: str | None = _option(None, "a folder that keeps decoded samples", metavar="DIR")
     train_split: str = _option(
-        "data", "train", "the split to train on; trainval before a test server judges"
+        "train", "the split to train on; trainval before a test server judges"
     )
-    val_split: str = _option("data", "val", "the split to validate on")
+    val_split: str = _option("val", "the split to validate on")
     val_fraction: float | None = _option(
-        "data",
         None,
         "draw the splits train and val from a folder without splits: the share of val, 0-1",
         most=1,
     )
-    synthetic_images: int = _option("data", 400, "number of rendered training streets", least=1)
-    synthetic_size: tuple[int, int] = _option("data", (256, 512), "size of a rendered street")
+    synthetic_images: int = _option(400, "number of rendered training streets", least=1)
+    synthetic_size: tuple[int, int] = _option((256, 512), "size of a rendered street")
 
-    model: str = _option("model", "ddrnet_23", "the size, such as ddrnet_23_slim")
+    model: str = _option("ddrnet_23", "the size, such as ddrnet_23_slim")
     init: str = _option(
-        "model",
         "auto",
         "initial weights: none, a tag such as in1k or cityscapes, or the path of a checkpoint, "
         "whose classes may differ; auto takes in1k where the model has it",
     )
     freeze_bn: bool = _option(
-        "model", False, "keep the statistics and weights of BatchNorm, for tiny batches"
+        False, "keep the statistics and weights of BatchNorm, for tiny batches"
     )
     ema: float = _option(
-        "model", 0.0, "decay of the averaged weights that are validated; 0 averages none", most=1
+        0.0, "decay of the averaged weights that are validated; 0 averages none", most=1
     )
 
     crop_size: tuple[int, int] | None = _option(
-        "augmentation",
         None,
         "size of the training crops in pixels, N or HxW",
         shown="1024x1024, or the size of the images where that is smaller",
     )
-    scale: tuple[float, float] = _option(
-        "augmentation", (0.5, 2.0), "range of the random scale factor"
-    )
-    flip: float = _option("augmentation", 0.5, "probability of mirroring", most=1)
+    scale: tuple[float, float] = _option((0.5, 2.0), "range of the random scale factor")
+    flip: float = _option(0.5, "probability of mirroring", most=1)
     max_class_share: float | None = _option(
-        "augmentation", None, "largest share of one class in a crop, 0-1", most=1
+        None, "largest share of one class in a crop, 0-1", most=1
     )
     color_jitter: float | None = _option(
-        "augmentation", None, "largest change of brightness, contrast and saturation"
+        None, "largest change of brightness, contrast and saturation"
     )
 
-    batch_size: int = _option("schedule", 5, "crops per process and forward pass", least=1)
+    batch_size: int = _option(5, "crops per process and forward pass", least=1)
     accumulation: int = _option(
-        "schedule", 1, "forward passes per step; BatchNorm sees each pass alone", least=1
+        1, "forward passes per step; BatchNorm sees each pass alone", least=1
     )
-    epochs: int = _option("schedule", 250, "passes over the data", least=1)
-    warmup_epochs: int = _option("schedule", 0, "epochs with a rising learning rate")
+    epochs: int = _option(250, "passes over the data", least=1)
+    warmup_epochs: int = _option(0, "epochs with a rising learning rate")
     optimizer: str = _option(
-        "schedule", "momentum", "the optimizer's name in timm; momentum is SGD without Nesterov"
+        "momentum", "the optimizer's name in timm; momentum is SGD without Nesterov"
     )
-    lr: float = _option("schedule", 0.003, "initial learning rate")
-    power: float = _option("schedule", 0.9, "power of the polynomial schedule")
-    head_factor: float = _option(
-        "schedule", 1.0, "factor on the learning rate of DAPPM and the heads"
-    )
-    momentum: float = _option("schedule", 0.9, "momentum of the optimizer", most=1)
-    weight_decay: float = _option("schedule", 5e-4, "weight decay of the optimizer")
-    decay_norm_and_bias: bool = _option(
-        "schedule", True, "apply weight decay to BatchNorm and biases too"
-    )
-    seed: int = _option("schedule", 0, "seed of weights, sample order and augmentation")
+    lr: float = _option(0.003, "initial learning rate")
+    power: float = _option(0.9, "power of the polynomial schedule")
+    head_factor: float = _option(1.0, "factor on the learning rate of DAPPM and the heads")
+    momentum: float = _option(0.9, "momentum of the optimizer", most=1)
+    weight_decay: float = _option(5e-4, "weight decay of the optimizer")
+    decay_norm_and_bias: bool = _option(True, "apply weight decay to BatchNorm and biases too")
+    seed: int = _option(0, "seed of weights, sample order and augmentation")
 
     loss: Literal["ohem", "ce"] = _option(
-        "loss", "ohem", "cross entropy of the hard pixels (ohem) or of all pixels (ce)"
+        "ohem", "cross entropy of the hard pixels (ohem) or of all pixels (ce)"
     )
     ohem_threshold: float = _option(
-        "loss", 0.9, "probability of the true class below which a pixel is hard", most=1
+        0.9, "probability of the true class below which a pixel is hard", most=1
     )
     min_kept: int = _option(
-        "loss", 131072, "least number of pixels that OHEM keeps, per process and pass", least=1
+        131072, "least number of pixels that OHEM keeps, per process and pass", least=1
     )
     min_kept_fraction: float | None = _option(
-        "loss", 1 / 48, "the same as a share of the pixels, 0-1; --min-kept replaces it", most=1
+        1 / 48, "the same as a share of the pixels, 0-1; --min-kept replaces it", most=1
     )
     aux_weight: float = _option(
-        "loss", 0.4, "weight of the auxiliary loss; 0 trains without an auxiliary head"
+        0.4, "weight of the auxiliary loss; 0 trains without an auxiliary head"
     )
     class_weights: Literal["auto", "none", "cityscapes", "inverse_log", "median_frequency"] = (
         _option(
-            "loss",
             "auto",
             "the published class weights of cityscapes, or counted in the training labels; auto "
             "takes cityscapes where the classes are those of Cityscapes, else none",
@@ -131,23 +121,22 @@ class Settings:
     )
 
     precision: Literal["auto", "no", "fp16", "bf16"] = _option(
-        "hardware", "auto", "mixed precision; auto takes bf16 or fp16 on CUDA, else no"
+        "auto", "mixed precision; auto takes bf16 or fp16 on CUDA, else no"
     )
-    channels_last: bool = _option("hardware", True, "store activations with channels innermost")
-    workers: int = _option("hardware", 4, "loader processes per training process")
-    cpu: bool = _option("hardware", False, "use no accelerator")
+    channels_last: bool = _option(True, "store activations with channels innermost")
+    workers: int = _option(4, "loader processes per training process")
+    cpu: bool = _option(False, "use no accelerator")
 
     output: str | None = _option(
-        "output",
         None,
         "the run's folder",
         metavar="DIR",
         shown="runs/DATA-MODEL; DATA is the name of ROOT, or --data where that is given",
     )
-    validate_every: int = _option("output", 2, "epochs between validations; 0 never validates")
-    log_every: int = _option("output", 20, "steps between lines of the log", least=1)
+    validate_every: int = _option(2, "epochs between validations; 0 never validates")
+    log_every: int = _option(20, "steps between lines of the log", least=1)
     save_every: int = _option(
-        "output", 0, "steps between checkpoints inside an epoch; 0 saves after epochs only"
+        0, "steps between checkpoints inside an epoch; 0 saves after epochs only"
     )
 
     @property

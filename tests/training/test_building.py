@@ -77,7 +77,7 @@ def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog):
     assert asked == [f"{SLIM}.in1k"]
     initialised("auto", model=NANO)
     assert asked == [f"{SLIM}.in1k"]
-    assert "no ImageNet weights of ddrnet_23_nano: starting from random ones" in caplog.text
+    assert "ddrnet_23_nano has no ImageNet weights: starting from random weights" in caplog.text
     model = initialised("cityscapes", model=SLIM)
     assert asked[1:] == [f"{SLIM}.cityscapes"]
     assert model.pretrained is None
@@ -108,7 +108,11 @@ def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
         (SLIM, "imagenet", "no such file, nor weights of that name; expected none, auto, "),
         (SLIM, "runs/best/model.safetensors", "no such file"),
         (f"{SLIM}.cityscapes", "auto", f"pass --model {SLIM}, and --init cityscapes"),
-        (NANO, str(Path(__file__).parent), r"no model\.safetensors; of a run pass best/"),
+        (
+            NANO,
+            str(Path(__file__).parent),
+            r"no model\.safetensors; to start from a run, pass its best",
+        ),
         ("ddrnet_32", "none", "did you mean"),
     ],
 )

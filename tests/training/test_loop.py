@@ -299,13 +299,13 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, caps
     ("words", "message"),
     [
         (["--data", "cityscapes"], "--data-path"),
-        (["--synthetic-images", "1"], "make no step"),
+        (["--synthetic-images", "1"], "fewer than the 2 of one step"),
         (["--resume"], "no checkpoint"),
         (["--init", "nonsense"], "nonsense"),
         (["--data", "camvid", "--data-path", "nowhere"], "nowhere"),
         (["--data", "folder", "--data-path", "nowhere"], "nowhere has no split 'train'"),
         (["--optimizer", "magic"], "magic"),
-        (["--warmup-epochs", "5", "--epochs", "5"], "leaves none of 5 epochs"),
+        (["--warmup-epochs", "5", "--epochs", "5"], "must be less than --epochs 5"),
         (["--scale", "2", "1"], "its lower end first"),
     ],
 )
@@ -324,6 +324,18 @@ def test_a_checkpoint_of_another_network_or_length_is_refused(tmp_path, capsys):
     )
     assert run_here(tmp_path, *words, "--resume", "--batch-size", 4) == 1
     assert "a run of 2 steps per epoch, this has 1" in capsys.readouterr().err
+
+
+def test_a_wrong_mask_is_one_message_without_a_traceback(tmp_path, capsys):
+    data = write_own_data(tmp_path / "data", images=6)
+    for mask in (data / "labels").iterdir():
+        save_png(mask, np.full((64, 64), 7))
+    words = ["--data-path", data, "--data", "folder", "--val-fraction", 0.2, "--workers", 1]
+    assert run_here(tmp_path / "run", *words) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"ddrnet: error: {data}/labels/")
+    assert "7" in error
+    assert "Traceback" not in error
 
 
 def test_a_missing_validation_set_is_noticed_before_training(tmp_path, capsys):
