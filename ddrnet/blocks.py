@@ -71,6 +71,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, channels, ceil(H/stride), ceil(W/stride))."""
+        # All are (N, channels, ceil(H/stride), ceil(W/stride)).
         shortcut = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
@@ -99,9 +100,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 2C, ceil(H/stride), ceil(W/stride))."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out: Tensor = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
+        out: Tensor = F.relu(self.bn1(self.conv1(x)), inplace=True)  # (N, C, H, W)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)  # (N, C, H/stride, W/stride)
+        out = self.bn3(self.conv3(out))  # (N, 2C, H/stride, W/stride)
         out += shortcut
         return out
 

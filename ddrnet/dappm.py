@@ -39,9 +39,10 @@ class DAPPM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, out_channels, h, w)."""
         unpooled, *pooled = self.scales
-        levels: list[Tensor] = [unpooled(x)]
+        levels: list[Tensor] = [unpooled(x)]  # each (N, width, h, w)
         for scale, refine in zip(pooled, self.refine, strict=True):
-            levels.append(refine(upsample(scale(x), x.shape[-2:]) + levels[-1]))
-        context: Tensor = self.merge(torch.cat(levels, dim=1))
+            pooled_level = upsample(scale(x), x.shape[-2:])  # (N, width, h, w)
+            levels.append(refine(pooled_level + levels[-1]))
+        context: Tensor = self.merge(torch.cat(levels, dim=1))  # (N, out_channels, h, w)
         context += self.shortcut(x)
         return context

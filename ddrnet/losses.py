@@ -8,7 +8,7 @@ devices would make them wait, so check labels when they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -30,7 +30,16 @@ class _PixelLoss(nn.Module):
     def __init__(self, class_weights: Tensor | Sequence[float] | None, ignore_index: int) -> None:
         super().__init__()
         self.ignore_index = ignore_index
-        self.register_buffer("class_weights", _as_weights(class_weights), persistent=False)
+        if class_weights is not None:
+            given = class_weights
+            is_float = isinstance(given, Tensor) and given.is_floating_point()
+            class_weights = torch.as_tensor(given, dtype=None if is_float else torch.float64)
+            class_weights = class_weights.detach().clone()  # (K,)
+            if class_weights.ndim != 1 or not (class_weights >= 0).all():
+                raise ValueError(
+                    f"class_weights are one number of at least 0 per class, got {given}"
+                )
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def _pixel_losses(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return every pixel's cross entropy and the mask of those not ignored, both (N, H, W)."""
@@ -46,8 +55,8 @@ class _PixelLoss(nn.Module):
         """Return the weight of each pixel's class, 0 where not `counted`, as dtype of `like`."""
         if self.class_weights is None:
             return counted.to(like.dtype)
-        index = torch.where(counted, target, 0).long()
-        weights = self.class_weights.to(like).index_select(0, index.flatten())
+        index = torch.where(counted, target, 0).long()  # (N, H, W)
+        weights = self.class_weights.to(like).index_select(0, index.flatten())  # (N * H * W,)
         return weights.view_as(index) * counted
 
 
@@ -69,8 +78,8 @@ class CrossEntropyLoss(_PixelLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W)."""
-        losses, valid = self._pixel_losses(logits, target)
-        weights = self._pixel_weights(target, valid, losses)
+        losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
+        weights = self._pixel_weights(target, valid, losses)  # (N, H, W)
         total = weights.sum()
         return (losses * weights).sum() / torch.where(total > 0, total, 1)
 
@@ -125,15 +134,12 @@ class OhemCrossEntropyLoss(_PixelLoss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W)."""
-        losses, valid = self._pixel_losses(logits, target)
-        kept = self._kept(losses.detach(), valid)
-        weights = self._pixel_weights(target, kept, losses)
+        losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
+        probability = (-losses.detach()).exp()  # (N, H, W)
+        # A pixel whose loss is NaN is kept, so that divergence shows in the result.
+        kept = valid & ~(probability >= self._bound(probability, valid))  # (N, H, W)
+        weights = self._pixel_weights(target, kept, losses)  # (N, H, W)
         return (losses * weights).sum() / kept.sum().clamp(min=1)
-
-    def _kept(self, losses: Tensor, valid: Tensor) -> Tensor:
-        """Return the mask of hard pixels; one whose loss is NaN is kept, so that it is seen."""
-        probability = (-losses).exp()
-        return valid & ~(probability >= self._bound(probability, valid))
 
     def _bound(self, probability: Tensor, valid: Tensor) -> Tensor:
         """Return max(threshold, p) without making an accelerator wait."""
@@ -144,7 +150,7 @@ class OhemCrossEntropyLoss(_PixelLoss):
             return probability.new_tensor(self.threshold)
         bound = torch.where(valid, probability, 0).amax()
         if min_kept < probability.numel():
-            ranked = torch.where(valid, probability, torch.inf).flatten()
+            ranked = torch.where(valid, probability, torch.inf).flatten()  # (N * H * W,)
             # Not kthvalue, which has no deterministic way on CUDA.
             smallest = ranked.topk(min_kept + 1, largest=False, sorted=False).values
             bound = torch.minimum(bound, smallest.amax())
@@ -231,34 +237,25 @@ def class_weights_from(
         raise ValueError(f"method is one of {get_args(Method)}, got {method!r}")
     if len(dataset) == 0:
         raise ValueError("the data set is empty, so classes have no shares")
-    counts = torch.stack([_count(labels, classes, ignore_index) for labels in _labels(dataset)])
-    present = counts.sum(0) > 0
+    read = getattr(dataset, "read_labels", None) or (lambda index: dataset[index][1])
+    maps = (read(index) for index in range(len(dataset)))  # each (H, W)
+    counts = torch.stack([_count(labels, classes, ignore_index) for labels in maps])  # (images, K)
+    present = counts.sum(0) > 0  # (K,)
     if not present.any():
         raise ValueError("no pixel of the data set is labelled, so classes have no shares")
-    weights = _inverse_log(counts) if method == "inverse_log" else _median_frequency(counts)
+    total = counts.sum(0).double()  # (K,)
+    if method == "inverse_log":
+        weights = 1 / torch.log(1.02 + total / total.sum())
+    else:
+        pixels = counts.sum(1, keepdim=True)  # (images, 1)
+        share = total / ((counts > 0) * pixels).sum(0)  # (K,)
+        weights = share.nanquantile(0.5) / share
     return torch.where(present, weights / weights[present].mean(), 1).float()
-
-
-def _inverse_log(counts: Tensor) -> Tensor:
-    total = counts.sum(0).double()
-    return 1 / torch.log(1.02 + total / total.sum())
-
-
-def _median_frequency(counts: Tensor) -> Tensor:
-    pixels = counts.sum(1, keepdim=True)
-    share = counts.sum(0).double() / ((counts > 0) * pixels).sum(0)
-    return share.nanquantile(0.5) / share
-
-
-def _labels(dataset: LabelledDataset) -> Iterator[Tensor]:
-    read: Callable[[int], Tensor] | None = getattr(dataset, "read_labels", None)
-    for index in range(len(dataset)):
-        yield dataset[index][1] if read is None else read(index)
 
 
 def _count(labels: Tensor, classes: int, ignore_index: int) -> Tensor:
     """Count the pixels of each class: (classes,)."""
-    counted = labels[_valid(labels, ignore_index)].long()
+    counted = labels[_valid(labels, ignore_index)].long()  # (counted pixels,)
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
         wrong = torch.unique(counted[(counted < 0) | (counted >= classes)]).tolist()
         raise ValueError(
@@ -273,13 +270,3 @@ def _valid(target: Tensor, ignore_index: int) -> Tensor:
     if not info.min <= ignore_index <= info.max:
         return torch.ones_like(target, dtype=torch.bool)
     return target != ignore_index
-
-
-def _as_weights(values: Tensor | Sequence[float] | None) -> Tensor | None:
-    if values is None:
-        return None
-    given = isinstance(values, Tensor) and values.is_floating_point()
-    weights = torch.as_tensor(values, dtype=None if given else torch.float64).detach().clone()
-    if weights.ndim != 1 or not (weights >= 0).all():
-        raise ValueError(f"class_weights are one number of at least 0 per class, got {values}")
-    return weights

@@ -73,38 +73,34 @@ class SegmentationMetrics:
                 `compute` finds such labels on other devices.
         """
         if predicted.is_floating_point():
-            predicted = self._argmax(predicted, target)
+            if predicted.ndim != 4 or predicted.shape[1] != self.num_classes or target.ndim != 3:
+                raise ValueError(
+                    f"expected logits of shape (N, {self.num_classes}, h, w) for labels (N, H, W), "
+                    f"got {tuple(predicted.shape)} for {tuple(target.shape)}"
+                )
+            predicted = upsample_argmax(predicted, target.shape[1:])  # (N, H, W)
         if predicted.shape != target.shape or target.is_floating_point():
             raise ValueError(
                 "expected class indices for every pixel of integer labels, got predictions of "
                 f"shape {tuple(predicted.shape)} for {target.dtype} {tuple(target.shape)}"
             )
-        counts = self._count(predicted, target)
+        counts = self._count(predicted, target)  # (K + 2, K + 1)
         if counts.is_cpu and counts[-1].any():
-            wrong = [v for v in torch.unique(target).tolist() if not self._is_known(v)]
+            known = {self.ignore_index, *range(self.num_classes)}
+            wrong = [value for value in torch.unique(target).tolist() if value not in known]
             raise ValueError(
                 f"target holds the labels {wrong}, expected 0 to {self.num_classes - 1} or the "
                 f"ignored {self.ignore_index}: map them to classes when the data is read"
             )
         self._own = self._own.to(counts.device) + counts
 
-    def _is_known(self, label: int) -> bool:
-        return label == self.ignore_index or 0 <= label < self.num_classes
-
-    def _argmax(self, logits: Tensor, target: Tensor) -> Tensor:
-        if logits.ndim != 4 or logits.shape[1] != self.num_classes or target.ndim != 3:
-            raise ValueError(
-                f"expected logits of shape (N, {self.num_classes}, h, w) for labels (N, H, W), got "
-                f"{tuple(logits.shape)} for {tuple(target.shape)}"
-            )
-        return upsample_argmax(logits, (target.shape[1], target.shape[2]))
-
     def _count(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return the counts of one batch, laid out as `_own`."""
         if _fits_bytes(predicted) and _fits_bytes(target):
-            pairs = _joint_histogram(predicted.to(torch.uint8), target.to(torch.uint8))
-            values = torch.arange(_BYTES)
-            return self._count_weighted(values, values.unsqueeze(1), pairs)
+            pairs = target.flatten().to(torch.int32) * _BYTES + predicted.flatten().to(torch.uint8)
+            number = torch.bincount(pairs, minlength=_BYTES**2).view(_BYTES, _BYTES)
+            values = torch.arange(_BYTES)  # targets down, predictions across
+            return self._count_weighted(values, values.unsqueeze(1), number)
         ones = torch.ones((), dtype=torch.int64, device=target.device)
         return self._count_weighted(predicted.long(), target.long(), ones)
 
@@ -149,7 +145,7 @@ class SegmentationMetrics:
         Raises:
             ValueError: If a label in a `target` was no class.
         """
-        counts = self._own.cpu() + self._shared
+        counts = self._own.cpu() + self._shared  # (K + 2, K + 1)
         classes = self.num_classes
         if wrong := int(counts[-1].sum()):
             raise ValueError(
@@ -157,7 +153,7 @@ class SegmentationMetrics:
                 f"ignored {self.ignore_index}: map them to classes when the data is read"
             )
         confusion, outside = counts[:classes, :classes], counts[:classes, classes]
-        present = confusion.sum(1) + outside
+        present = confusion.sum(1) + outside  # (K,)
         iou = _iou(confusion, present)
         share = present.double() / present.sum()
         return SegmentationScores(
@@ -171,10 +167,11 @@ class SegmentationMetrics:
         )
 
     def _category_iou(self, confusion: Tensor, present: Tensor) -> dict[str, float]:
-        names = list(dict.fromkeys(self.categories))
-        members = torch.tensor([[name == own for own in self.categories] for name in names]).long()
-        if not names:
+        if not self.categories:
             return {}
+        names = list(dict.fromkeys(self.categories))
+        # (categories, K)
+        members = torch.tensor([[name == own for own in self.categories] for name in names]).long()
         iou = _iou(members @ confusion @ members.T, members @ present)
         return dict(zip(names, iou.tolist(), strict=True))
 
@@ -191,9 +188,3 @@ def _fits_bytes(labels: Tensor) -> bool:
         return labels.is_cpu
     low, high = labels.aminmax()
     return int(low) >= 0 and int(high) < _BYTES
-
-
-def _joint_histogram(predicted: Tensor, target: Tensor) -> Tensor:
-    """Count pairs of uint8 values: (256, 256), by target (row) and prediction (column)."""
-    pairs = target.flatten().to(torch.int32) * _BYTES + predicted.flatten()
-    return torch.bincount(pairs, minlength=_BYTES**2).view(_BYTES, _BYTES)

@@ -57,9 +57,10 @@ class BilateralFusion(nn.Module):
             low_res: (N, C, h, w) at the previous stride.
             high_res: (N, 2 * width, H/8, W/8).
         """
-        low_res, high_res = self.low_res(low_res), self.high_res(high_res)
-        upward = upsample(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])
-        downward = self.high_to_low(F.relu(high_res))
+        low_res = self.low_res(low_res)  # (N, width * stride / 4, H/stride, W/stride)
+        high_res = self.high_res(high_res)  # (N, 2 * width, H/8, W/8)
+        upward = upsample(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])  # as high_res
+        downward = self.high_to_low(F.relu(high_res))  # as low_res
         return low_res + downward, high_res + upward
 
 
@@ -81,7 +82,7 @@ class SegmentationHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, num_classes, h, w)."""
-        x = self.conv1(F.relu(self.bn1(features), inplace=True))
+        x = self.conv1(F.relu(self.bn1(features), inplace=True))  # (N, width, h, w)
         logits: Tensor = self.conv2(F.relu(self.bn2(x), inplace=True))
         return logits
 
@@ -135,7 +136,6 @@ class DDRNet(nn.Module):
         self._batch_norm_frozen = False
         self._check_description()
         self._build(aux_head)
-        self._initialise()
 
     def _check_description(self) -> None:
         if len(self.classes) != self.num_classes:
@@ -172,8 +172,6 @@ class DDRNet(nn.Module):
             SegmentationHead(high_res, config.head_width, self.num_classes) if aux_head else None
         )
         self.head = SegmentationHead(features, config.head_width, self.num_classes)
-
-    def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -195,9 +193,9 @@ class DDRNet(nn.Module):
         """
         self._check_images(images)
         features, aux_features = self._features(images)
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(features)  # (N, K, H/8, W/8)
         if self.upsample:
-            logits = upsample(logits, images.shape[-2:])
+            logits = upsample(logits, images.shape[-2:])  # (N, K, H, W)
         if self.aux_head is None:
             return logits
         return SegmentationOutput(logits, self.aux_head(aux_features))
@@ -217,22 +215,24 @@ class DDRNet(nn.Module):
         with _evaluating(self), torch.no_grad():
             self._check_images(images)
             features, _ = self._features(images)
-            labels = upsample_argmax(self.head(features), images.shape[-2:])
+            labels = upsample_argmax(self.head(features), images.shape[-2:])  # (N, H, W)
         return labels.long()
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the head and of the auxiliary head, both at stride 8."""
-        x = self.stem(images)
+        # Heights and widths are rounded up where a stride does not divide them.
+        x = self.stem(images)  # (N, width, H/4, W/4)
         for stage in self.trunk:
-            x = F.relu(stage(x), inplace=True)
+            x = F.relu(stage(x), inplace=True)  # in the end (N, 2 * width, H/8, W/8)
         low_res = high_res = aux_features = x
         for stage, (stride, _) in zip(self.fusion_stages, self.config.fusion_stages, strict=True):
+            # (N, width * stride / 4, H/stride, W/stride) and (N, 2 * width, H/8, W/8)
             low_res, high_res = stage(low_res, high_res)
             if stride == 2 * OUTPUT_STRIDE:
                 aux_features = high_res
             low_res, high_res = F.relu(low_res), F.relu(high_res)
-        high_res = self.high_res_tail(high_res)
-        context = self.dappm(self.low_res_tail(low_res))
+        high_res = self.high_res_tail(high_res)  # (N, 4 * width, H/8, W/8)
+        context = self.dappm(self.low_res_tail(low_res))  # (N, 4 * width, h, w)
         return upsample(context, high_res.shape[-2:]) + high_res, aux_features
 
     def _check_images(self, images: Tensor) -> None:

@@ -53,7 +53,8 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
         for out, image in zip(labels, logits, strict=True):
             image = image if image.dtype == torch.float64 else image.float()  # (K, h, w)
             if not image.is_cpu:
-                _fill_in_strips(out, image)
+                for rows, strip in Strips(image, out.shape):  # strip: (rows, K, W)
+                    out[rows] = strip.argmax(1)
             elif float(image.abs().amax()) < LARGEST:  # not so for NaN
                 _fill_cells(out, image)
             else:
@@ -61,19 +62,13 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
     return labels
 
 
-def _fill_in_strips(out: Tensor, image: Tensor) -> None:
-    """Write the leading classes of `image` (K, h, w) into `out` (H, W) without waiting for any."""
-    for rows, strip in Strips(image, out.shape):  # (rows, K, W)
-        out[rows] = strip.argmax(1)
-
-
 def _fill_by_class(out: Tensor, image: Tensor) -> None:
     """Write the leading classes of any values, infinite and NaN too; as in argmax, NaN leads."""
-    best = torch.full(out.shape, -torch.inf, dtype=image.dtype)
+    best = torch.full(out.shape, -torch.inf, dtype=image.dtype)  # (H, W)
     out.zero_()
-    for index, logits in enumerate(image):
+    for index, logits in enumerate(image):  # logits: (h, w)
         values = upsample(logits[None, None], out.shape)[0, 0]  # (H, W)
-        leads = (values > best) | (values.isnan() & ~best.isnan())
+        leads = (values > best) | (values.isnan() & ~best.isnan())  # (H, W)
         out.masked_fill_(leads, index)
         best = torch.where(leads, values, best)
 
@@ -116,13 +111,14 @@ def _fill_cells(out: Tensor, image: Tensor) -> None:
     rows = _Axis.of(image.shape[1], out.shape[0], image.dtype)
     columns = _Axis.of(image.shape[2], out.shape[1], image.dtype)
     padded = F.pad(image.unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]  # (K, h + 2, w + 2)
-    leader, rivals = _rivals(padded)
+    leader, rivals = _rivals(padded)  # (h + 1, w + 1), (K, h + 1, w + 1)
     wide = leader.to(torch.uint8).index_select(1, columns.cell)  # (h + 1, W)
     torch.index_select(wide, 0, rows.cell, out=out)
     pixels = rows.pixels_per_cell.unsqueeze(1) * columns.pixels_per_cell  # (h + 1, w + 1)
     for cells, classes in _contests(rivals & (pixels > 0), int(pixels.max())):
+        # place: (S, T, M), values: (R, S, T, M), for R classes in M cells of S x T pixels
         place, values = _interpolate(padded, (rows, columns), cells, classes)
-        winner, best = classes[0].expand_as(values[0]), values[0]  # (S, T, M)
+        winner, best = classes[0].expand_as(values[0]), values[0]
         for rival, value in zip(classes[1:], values[1:], strict=True):
             winner = torch.where(value > best, rival, winner)
             best = torch.maximum(best, value)
@@ -136,9 +132,10 @@ def _rivals(padded: Tensor) -> tuple[Tensor, Tensor]:
         The leader (cells down, cells across) and the mask of rivals, itself included,
         (K, cells down, cells across).
     """
-    upper, lower = padded[:, :-1], padded[:, 1:]
+    upper, lower = padded[:, :-1], padded[:, 1:]  # (K, cells down, w + 2)
     corners = upper[..., :-1], upper[..., 1:], lower[..., :-1], lower[..., 1:]
     sums = upper + lower
+    # (1, cells down, cells across); max() finds indices faster than argmax() does on a CPU
     leader = (sums[..., :-1] + sums[..., 1:]).max(0, keepdim=True).indices
     rivals = torch.zeros_like(corners[0], dtype=torch.bool)
     for corner in corners:
@@ -149,7 +146,7 @@ def _rivals(padded: Tensor) -> tuple[Tensor, Tensor]:
 def _contests(rivals: Tensor, pixels_per_cell: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield flat indices of cells (M,) that have equally many rivals, and these (R, M)."""
     rivals = rivals.flatten(1).t().contiguous()  # (cells, K)
-    counts = rivals.sum(1)
+    counts = rivals.sum(1)  # (cells,)
     for count in range(2, int(counts.max()) + 1):
         chunk = max(1, CPU_STRIP // (count * pixels_per_cell))
         for cells in torch.split((counts == count).nonzero().squeeze(1), chunk):
@@ -167,11 +164,12 @@ def _interpolate(
     """
     rows, columns = axes
     _, height, width = padded.shape
-    down, across = cells // (width - 1), cells % (width - 1)
+    down, across = cells // (width - 1), cells % (width - 1)  # (M,)
     y, x = rows.pixels(down), columns.pixels(across)  # (S, M), (T, M)
     first = (classes * height + down) * width + across  # (R, M)
+    # Upper left, lower left, upper right and lower right, each (R, 1, M).
     corners = [padded.take(first + step).unsqueeze(1) for step in (0, width, 1, width + 1)]
     left = torch.lerp(corners[0], corners[1], rows.weight[y])  # (R, S, M)
     right = torch.lerp(corners[2], corners[3], rows.weight[y])
-    values = torch.lerp(left.unsqueeze(2), right.unsqueeze(2), columns.weight[x])
+    values = torch.lerp(left.unsqueeze(2), right.unsqueeze(2), columns.weight[x])  # (R, S, T, M)
     return y.unsqueeze(1) * len(columns.cell) + x, values

@@ -55,11 +55,12 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-        losses = logits.new_empty(target.shape)
+        losses = logits.new_empty(target.shape)  # (N, H, W)
         log2_sums = torch.empty_like(losses)
         for n, image in enumerate(logits):
-            for rows, strip in Strips(image * LOG2_E, target.shape[1:]):
+            for rows, strip in Strips(image * LOG2_E, target.shape[1:]):  # strip: (rows, K, W)
                 index, ignored = _class_index(target[n, rows], len(image), ignore_index)
+                # peak, label, log2_sum and loss are (rows, 1, W).
                 peak = strip.amax(1, keepdim=True)
                 label = strip.sub_(peak).gather(1, index)
                 log2_sum = strip.exp2_().sum(1, keepdim=True).log2_()
@@ -78,10 +79,10 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
                 "the logits and call F.cross_entropy where one is needed"
             )
         logits, target, log2_sums = ctx.saved_tensors
-        gradient = torch.empty_like(logits)
+        gradient = torch.empty_like(logits)  # (N, K, h, w)
         for n, image in enumerate(logits):
             strips = Strips(image * LOG2_E, target.shape[1:])
-            per_pixel = weights[n], target[n], log2_sums[n]
+            per_pixel = weights[n], target[n], log2_sums[n]  # each (H, W)
             gradient[n] = strips.transposed(_gradients(strips, *per_pixel, ctx.ignore_index))
         return gradient, None, None
 
@@ -89,17 +90,17 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
 def _gradients(
     strips: Strips, weights: Tensor, target: Tensor, log2_sums: Tensor, ignore_index: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (softmax - one-hot target) * weight for every strip of base-2 logits."""
+    """Yield (softmax - one-hot target) * weight (rows, K, W) for every strip of base-2 logits."""
     for rows, strip in strips:
         index, ignored = _class_index(target[rows], strip.shape[1], ignore_index)
-        weight = weights[rows].unsqueeze(1).masked_fill(ignored, 0)
-        softmax = strip.sub_(log2_sums[rows].unsqueeze(1)).exp2_()
+        weight = weights[rows].unsqueeze(1).masked_fill(ignored, 0)  # (rows, 1, W)
+        softmax = strip.sub_(log2_sums[rows].unsqueeze(1)).exp2_()  # (rows, K, W)
         yield rows, softmax.mul_(weight).scatter_add_(1, index, -weight)
 
 
 def _class_index(target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Return int64 indices, 0 where ignored, and the mask of ignored pixels, both (rows, 1, W)."""
-    labels = target.unsqueeze(1).long()
+    labels = target.unsqueeze(1).long()  # (rows, 1, W)
     ignored = labels == ignore_index
     index = labels.masked_fill(ignored, 0)
     if index.is_cpu and not 0 <= int(index.min()) <= int(index.max()) < classes:

@@ -61,9 +61,9 @@ class Strips:
         self._logits = logits.contiguous()  # rows of channels_last maps are slow to gather
         self._height, self._width = size
         position = source_positions(logits.shape[1], self._height, logits).clamp_(min=0)
-        self._upper = position.long()
+        self._upper = position.long()  # (height,)
         self._lower = (self._upper + 1).clamp_(max=logits.shape[1] - 1)
-        self._weight = (position - self._upper)[:, None, None]
+        self._weight = (position - self._upper)[:, None, None]  # (height, 1, 1)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of rows and their logits (rows, K, width), from top to bottom.
@@ -71,12 +71,13 @@ class Strips:
         Every strip lies in the memory of the one before, so it can be changed but not kept: pages
         that the system has to provide first take longer than all that is computed in them.
         """
-        wide = self._widened()
+        # Interpolated horizontally, rows first: (h, K, 1, w) to (h, K, width).
+        wide = upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
         step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
         memory = [wide.new_empty(min(step, self._height), *wide.shape[1:]) for _ in range(2)]
         for start in range(0, self._height, step):
             rows = slice(start, min(start + step, self._height))
-            upper, lower = (part[: rows.stop - start] for part in memory)
+            upper, lower = (part[: rows.stop - start] for part in memory)  # (rows, K, width)
             torch.index_select(wide, 0, self._upper[rows], out=upper)
             torch.index_select(wide, 0, self._lower[rows], out=lower)
             yield rows, upper.lerp_(lower, self._weight[rows])
@@ -84,14 +85,14 @@ class Strips:
     def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
         """Return the gradient (K, h, w) that follows from the gradient of every strip."""
         height, width = self._logits.shape[1:]
-        rows_from = _interpolation(self._height, height, self._logits)
-        columns_from = _interpolation(self._width, width, self._logits)
-        wide = self._logits.new_zeros(height, len(self._logits), self._width)
-        for rows, gradient in strips:
+        rows_from = _interpolation(self._height, height, self._logits)  # (self._height, h)
+        columns_from = _interpolation(self._width, width, self._logits)  # (self._width, w)
+        wide = self._logits.new_zeros(height, len(self._logits), self._width)  # (h, K, self._width)
+        for rows, gradient in strips:  # gradient: (rows, K, self._width)
             source = self._source_rows(rows)
             part = wide[source].flatten(1)  # a view: the gradient is added in place
             part.addmm_(rows_from[rows, source].T, gradient.flatten(1))
-        narrow = wide.new_zeros(*wide.shape[:2], width)
+        narrow = wide.new_zeros(*wide.shape[:2], width)  # (h, K, w)
         narrow.flatten(0, 1).addmm_(wide.flatten(0, 1), columns_from)
         return narrow.transpose(0, 1)
 
@@ -103,10 +104,6 @@ class Strips:
         if not self._upper.is_cpu:
             return slice(None)
         return slice(int(self._upper[rows][0]), int(self._lower[rows][-1]) + 1)
-
-    def _widened(self) -> Tensor:
-        """Return the logits interpolated horizontally, rows first: (h, K, width)."""
-        return upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
 
 
 def _interpolation(size: int, length: int, like: Tensor) -> Tensor:
