@@ -4,55 +4,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from os import PathLike
+from dataclasses import replace
 from pathlib import PurePath
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ddrnet import registry
-from ddrnet.checkpoints import describe, fit_state_dict, read_state_dict, to_ddrnet
-from ddrnet.errors import UnknownModelError
-from ddrnet.labels import CITYSCAPES, ClassLabel, class_labels
+from ddrnet.checkpoints import Fit, describe, fit_state_dict, read_state_dict, to_ddrnet
+from ddrnet.errors import CheckpointError, UnknownModelError
+from ddrnet.files import StrPath
+from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.network import DDRNet
 from ddrnet.pretrained import fetch_state_dict, is_saved_model, read_folder
-from ddrnet.variants import DDRNetConfig
-from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
+from ddrnet.pretrained.saved_model import read_spec_beside
+from ddrnet.spec import ModelSpec, PartialSpec, numbered_classes
+from ddrnet.weights.row import Preprocessing, WeightsRow
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 _CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors"})
 
 
-@dataclass(frozen=True)
-class _Options:
-    """What can be said of a model besides its size; None where nothing is said."""
+class Creation(NamedTuple):
+    """A model, and how its weights were fitted.
 
-    num_classes: int | None = None
-    in_chans: int | None = None
-    aux_head: bool | None = None
-    upsample: bool | None = None
-    classes: tuple[ClassLabel, ...] | None = None
-    preprocessing: Preprocessing | None = None
+    Attributes:
+        model: The model.
+        fit: Which tensors were loaded and which are still untrained; None without weights.
+    """
 
-    def over(self, other: _Options) -> _Options:
-        """Return these options; where they say nothing, the other ones."""
-        said = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(other, **said)
+    model: DDRNet
+    fit: Fit | None
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """Where a model comes from: its size, what its source says of it, its weights if any."""
+class _Source(NamedTuple):
+    """The model that a name stands for, and its weights if they are asked for."""
 
-    config: DDRNetConfig
-    options: _Options
+    spec: PartialSpec
     state: dict[str, Tensor] | None = None
     row: WeightsRow | None = None
 
 
 def create_model(
-    name: str,
+    name: str | None,
     pretrained: bool = False,
     *,
     num_classes: int | None = None,
@@ -61,20 +56,20 @@ def create_model(
     upsample: bool | None = None,
     class_names: Sequence[str | ClassLabel] | None = None,
     preprocessing: Preprocessing | None = None,
-    checkpoint_path: str | PathLike[str] | None = None,
-    cache_dir: str | PathLike[str] | None = None,
+    checkpoint_path: StrPath | None = None,
+    cache_dir: StrPath | None = None,
 ) -> DDRNet:
     """Build a model by name, in training mode as any module is.
 
-    An argument that is None takes what the model's config.json says, else what the file at
-    `checkpoint_path` holds (classes of the head, channels of the first convolution), else what
-    the weights row says, else the default. An argument that is given wins, and the weights are
-    adapted: other `num_classes` leave the last convolution of each head untrained, other
-    `in_chans` sum or repeat the first convolution's.
+    For an argument that is None, the first of these sources decides: the model's config.json, the
+    file at `checkpoint_path` (classes of the head, channels of the first convolution), the weights
+    row, the default. A given argument wins, and the weights are adapted: another `num_classes`
+    leaves the last convolution of each head untrained, another `in_chans` sums or repeats the
+    weights of the first convolution.
 
     Args:
         name: "ddrnet_23", "ddrnet_23.cityscapes", "hf-hub:owner/repo[@revision]" or
-            "local-dir:path".
+            "local-dir:path"; None for the size of the file at `checkpoint_path`.
         pretrained: Load the weights of the tag (by default the model's default tag), or of the
             repository or folder.
         num_classes: Classes to tell apart; 19 by default. Alone it names them class_0, class_1...
@@ -84,7 +79,9 @@ def create_model(
         class_names: A name or a `ClassLabel` (with a colour of its own) per class.
         preprocessing: Normalisation of the images, as a mean and a standard deviation per channel
             or for RGB alone; further channels take RGB's average.
-        checkpoint_path: Weights of any family to load instead of pretrained ones.
+        checkpoint_path: Weights of any family to load instead of pretrained ones. Beside a
+            `model.safetensors`, the `config.json` of a saved model names the classes and the
+            normalisation.
         cache_dir: Folder for downloads, instead of the Hub's and this library's caches.
 
     Raises:
@@ -95,35 +92,77 @@ def create_model(
         WeightsUnavailableError: If weights cannot be had or fail verification.
         HubError: If a repository or folder holds no model of this library.
     """
-    if pretrained and checkpoint_path is not None:
-        raise ValueError(
-            "pretrained=True and checkpoint_path name two sources of weights; give one of them"
-        )
-    given = _Options(
-        num_classes=num_classes,
-        in_chans=in_chans,
-        aux_head=aux_head,
-        upsample=upsample,
-        classes=None if class_names is None else class_labels(class_names),
-        preprocessing=preprocessing,
-    )
-    _check_types(name, pretrained, given)
-    origin = _find_origin(name, pretrained, cache_dir)
+    return create_and_fit(
+        name,
+        pretrained,
+        PartialSpec(
+            num_classes=num_classes,
+            in_chans=in_chans,
+            aux_head=aux_head,
+            upsample=upsample,
+            classes=None if class_names is None else class_labels(class_names),
+            preprocessing=preprocessing,
+        ),
+        checkpoint_path=checkpoint_path,
+        cache_dir=cache_dir,
+    ).model
+
+
+def create_and_fit(
+    name: str | None,
+    pretrained: bool,
+    given: PartialSpec,
+    *,
+    checkpoint_path: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+) -> Creation:
+    """Build a model as `create_model` does, and return it with how its weights were fitted.
+
+    Args:
+        name: As for `create_model`, like `pretrained`, `checkpoint_path` and `cache_dir`.
+        pretrained: Whether to load pretrained weights.
+        given: The caller's arguments.
+        checkpoint_path: Weights to load instead of pretrained ones.
+        cache_dir: Folder for downloads.
+
+    Raises:
+        Exception: The same errors as `create_model`.
+    """
+    _check_arguments(name, pretrained, given, checkpoint_path)
+    source = _Source(PartialSpec()) if name is None else _named(name, pretrained, cache_dir)
     if checkpoint_path is not None:
-        origin = _with_checkpoint(origin, checkpoint_path)
-    model = _build(origin.config, given, origin.options)
-    if origin.state is not None:
-        _fill(model, origin.state)
-        model.pretrained = origin.row
-    return model
+        state = to_ddrnet(read_state_dict(checkpoint_path))
+        held = _spec_of_file(checkpoint_path, state, needs_size=name is None)
+        # a config.json describes the model that the caller named; a weights row only its own file
+        saved = isinstance(source.spec, ModelSpec)
+        source = _Source(source.spec.over(held) if saved else held.over(source.spec), state)
+    count, known = given.num_classes, source.spec.classes or ()
+    if count is not None and given.classes is None and len(known) != count:
+        given = replace(given, classes=numbered_classes(count))
+    spec = given.over(source.spec).complete()
+    model = DDRNet(
+        spec.config,
+        spec.num_classes,
+        spec.in_chans,
+        aux_head=spec.aux_head,
+        upsample=spec.upsample,
+        classes=spec.classes,
+        preprocessing=spec.preprocessing,
+    )
+    if source.state is None:
+        return Creation(model, None)
+    fit = _fill(model, source.state)
+    model.pretrained = source.row
+    return Creation(model, fit)
 
 
-def load_checkpoint(model: DDRNet, path: str | PathLike[str]) -> None:
+def load_checkpoint(model: DDRNet, path: StrPath) -> None:
     """Load a checkpoint of any family into a model, strictly; on an error nothing has changed.
 
-    What may differ is said in the log: a classifier or backbone leaves DAPPM and the heads as they
-    are, another number of classes the last convolution of each head, a file without the auxiliary
-    head that head; the first convolution is adapted to the model's channels.
+    Some tensors may be missing, and the log names them: a classifier or backbone leaves DAPPM and
+    the heads unchanged, a file with another number of classes leaves the last convolution of each
+    head, a file without an auxiliary head leaves that head. The first convolution is adapted to
+    the model's channels.
 
     Args:
         model: The model to fill.
@@ -145,9 +184,19 @@ def load_checkpoint(model: DDRNet, path: str | PathLike[str]) -> None:
     model.pretrained = None
 
 
-def _check_types(name: object, pretrained: object, given: _Options) -> None:
+def _check_arguments(
+    name: object, pretrained: object, given: PartialSpec, checkpoint_path: StrPath | None
+) -> None:
     """Raise where Python would take an argument for something else, or fail far from here."""
-    if not isinstance(name, str):
+    if pretrained and checkpoint_path is not None:
+        raise ValueError(
+            "pretrained=True and checkpoint_path name two sources of weights; give one of them"
+        )
+    if name is None and checkpoint_path is None:
+        raise ValueError(
+            "create_model(None) builds what the file at checkpoint_path holds, and none is given"
+        )
+    if not isinstance(name, str | None):
         raise TypeError(f"a model is named by a string such as 'ddrnet_23', got {name!r}")
     if isinstance(pretrained, str):
         raise TypeError(
@@ -164,9 +213,11 @@ def _check_types(name: object, pretrained: object, given: _Options) -> None:
         )
 
 
-def _find_origin(name: str, pretrained: bool, cache_dir: str | PathLike[str] | None) -> _Origin:
+def _named(name: str, pretrained: bool, cache_dir: StrPath | None) -> _Source:
+    """Look a name up in the registry, or read the saved model that it names."""
     if is_saved_model(name):
-        return _from_folder(name, pretrained, cache_dir)
+        saved = read_folder(name, weights=pretrained, cache_dir=cache_dir)
+        return _Source(saved.spec, saved.state, saved.spec.row)
     if PurePath(name).suffix in _CHECKPOINT_SUFFIXES:
         raise UnknownModelError(
             f"{name!r} is no model name but a file: pass it as checkpoint_path (--checkpoint on "
@@ -178,67 +229,48 @@ def _find_origin(name: str, pretrained: bool, cache_dir: str | PathLike[str] | N
             f"'local-dir:{name}' for a folder"
         )
     model, tag = registry.split_name(name)
-    config = registry.get_config(model)
+    spec = PartialSpec(config=registry.get_config(model))
     if not pretrained and tag is None:
-        return _Origin(config, _Options())
+        return _Source(spec)
     row = registry.get_weights(name)
-    options = _Options(classes=row.classes or None, preprocessing=row.preprocessing)
+    spec = replace(spec, classes=row.classes or None, preprocessing=row.preprocessing)
     if not pretrained:
-        return _Origin(config, options)
+        return _Source(spec)
     if row.caveat:
         logger.warning("%s: %s", row.name, row.caveat)
-    return _Origin(config, options, fetch_state_dict(row, cache_dir), row)
+    return _Source(spec, fetch_state_dict(row, cache_dir), row)
 
 
-def _from_folder(name: str, weights: bool, cache_dir: str | PathLike[str] | None) -> _Origin:
-    saved = read_folder(name, weights=weights, cache_dir=cache_dir)
-    return _Origin(saved.config, _Options(**saved.options), saved.state, saved.row)
-
-
-def _with_checkpoint(origin: _Origin, path: str | PathLike[str]) -> _Origin:
-    state = to_ddrnet(read_state_dict(path))
-    contents = describe(state)
-    held = _Options(num_classes=contents.num_classes, in_chans=contents.in_chans)
-    return replace(origin, options=origin.options.over(held), state=state, row=None)
-
-
-def _build(config: DDRNetConfig, given: _Options, said: _Options) -> DDRNet:
-    options = given.over(said)
-    classes = _choose_classes(given, said)
-    in_chans = 3 if options.in_chans is None else options.in_chans
-    preprocessing = options.preprocessing or IMAGENET
-    if len(preprocessing.mean) == len(preprocessing.std) == len(IMAGENET.mean):
-        preprocessing = preprocessing.for_channels(in_chans)
-    return DDRNet(
-        config,
-        len(classes),
-        in_chans,
-        aux_head=bool(options.aux_head),
-        upsample=options.upsample is not False,
-        classes=classes,
-        preprocessing=preprocessing,
+def _spec_of_file(path: StrPath, state: dict[str, Tensor], *, needs_size: bool) -> PartialSpec:
+    """Describe a checkpoint's model by its tensor shapes and the `config.json` beside it."""
+    held = describe(state)
+    if needs_size and held.config is None:
+        raise CheckpointError(
+            f"{path} does not tell its size, because some of its tensors are missing; known sizes "
+            f"are {', '.join(registry.list_models())}: with one of these names the error lists "
+            "every tensor that does not fit"
+        )
+    spec = PartialSpec(
+        config=held.config if needs_size else None,
+        num_classes=held.num_classes,
+        in_chans=held.in_chans,
     )
+    beside = read_spec_beside(path)
+    if beside is None:
+        return spec
+    if (beside.num_classes, beside.in_chans) != (held.num_classes, held.in_chans):
+        raise CheckpointError(
+            f"{path} has {held.num_classes} classes and {held.in_chans} input channels, the "
+            f"config.json beside it says {beside.num_classes} and {beside.in_chans}: they belong "
+            "to two models; rename the file to load it alone"
+        )
+    return replace(spec, classes=beside.classes, preprocessing=beside.preprocessing)
 
 
-def _choose_classes(given: _Options, said: _Options) -> tuple[ClassLabel, ...]:
-    if given.classes is not None:
-        if given.num_classes not in (None, len(given.classes)):
-            raise ValueError(
-                f"num_classes={given.num_classes} contradicts {len(given.classes)} class_names; "
-                "class_names alone is enough"
-            )
-        return given.classes
-    count = said.num_classes if given.num_classes is None else given.num_classes
-    known = CITYSCAPES.classes if given.num_classes is None else ()
-    known = said.classes or known
-    if count is None or count == len(known):
-        return known
-    return class_labels(f"class_{index}" for index in range(count))
-
-
-def _fill(model: DDRNet, state: dict[str, Tensor]) -> None:
+def _fill(model: DDRNet, state: dict[str, Tensor]) -> Fit:
     fit = fit_state_dict(state, model.state_dict())
     model.load_state_dict(fit.state, strict=True)
     if fit.initialised:
         loaded = len(fit.state) - len(fit.initialised)
         logger.info("loaded %d of %d tensors", loaded, len(fit.state))
+    return fit

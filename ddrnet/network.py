@@ -13,12 +13,11 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, stem, strided_convs
-from ddrnet.checkpoints.contents import HEADS
 from ddrnet.dappm import DAPPM
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.outputs import SegmentationOutput
 from ddrnet.upsampling import upsample, upsample_argmax
-from ddrnet.variants import OUTPUT_STRIDE, DDRNetConfig, FusionStage
+from ddrnet.variants import HEADS, OUTPUT_STRIDE, DDRNetConfig, FusionStage
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
 
 MIN_SIZE = 32

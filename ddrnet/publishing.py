@@ -11,11 +11,9 @@ from safetensors import safe_open
 
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.card import model_card, provenance, results
-from ddrnet.pretrained.fetch import fetch_original
-from ddrnet.pretrained.manifest import Manifest
+from ddrnet.pretrained.fetch import fetch_original, row_spec
 from ddrnet.pretrained.saved_model import CONFIG_NAME, WEIGHTS_NAME
 from ddrnet.pretrained.saving import CARD_NAME, write_folder
-from ddrnet.registry import get_config
 from ddrnet.variants import VARIANTS
 from ddrnet.weights import DEFAULT_TAGS, ROWS
 from ddrnet.weights.row import HubFile, PackagedFile, Source, WebFile, WeightsRow
@@ -35,14 +33,16 @@ def mirror_files(
         WeightsUnavailableError: If the weights cannot be fetched.
     """
     weights = fetch_original(row, cache_dir)
-    manifest = _manifest(row, weights)
+    with safe_open(weights, "pt") as tensors:
+        has_aux_head = any(key.startswith("aux_head.") for key in tensors.keys())  # noqa: SIM118
+    spec = row_spec(row, aux_head=has_aux_head)
     card = model_card(
-        manifest, _loaded_by(row, repo), license=row.license, datasets=[row.data], row=row
+        spec, _loaded_by(row, repo), license=row.license, datasets=[row.data], row=row
     )
     return {
         WEIGHTS_NAME: weights.read_bytes(),
         CARD_NAME: card.encode(),
-        CONFIG_NAME: manifest.to_json().encode(),
+        CONFIG_NAME: spec.to_json().encode(),
     }
 
 
@@ -147,21 +147,3 @@ def _describe(source: Source) -> str:
 
 def _loaded_by(row: WeightsRow, repo: str) -> str:
     return f"hf-hub:{repo}" if row.task == "segmentation" else row.name
-
-
-def _manifest(row: WeightsRow, weights: Path) -> Manifest:
-    with safe_open(weights, "pt") as tensors:
-        keys = tensors.keys()
-    return Manifest(
-        architecture=row.model,
-        config=get_config(row.model),
-        num_classes=len(row.classes),
-        in_chans=len(row.preprocessing.mean),
-        aux_head=any(key.startswith("aux_head.") for key in keys),
-        upsample=True,
-        classes=row.classes,
-        preprocessing=row.preprocessing,
-        task=row.task,
-        metrics=row.metrics,
-        pretrained=row.name,
-    )

@@ -11,6 +11,10 @@ OUTPUT_STRIDE = 8
 """Input pixels per pixel of the high-resolution branch, and so of the logits."""
 
 
+HEADS = ("dappm.", "head.", "aux_head.")
+"""Key prefixes absent from ImageNet checkpoints."""
+
+
 class FusionStage(NamedTuple):
     """One stage of both branches, ended by a bilateral fusion.
 

@@ -51,7 +51,6 @@ def main() -> None:
             optimizer.step()
             schedule.step()
         print(f"epoch {epoch + 1}/{args.epochs}  loss of the last batch {loss.item():.4f}")
-    model.upsample = True
     ddrnet.save_pretrained(model, args.output)
 
 

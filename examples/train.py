@@ -117,9 +117,7 @@ def main() -> None:
         accelerator.print(f"epoch {epoch + 1}/{args.epochs}  mean IoU {scores.mean_iou:.4f}")
         if accelerator.is_main_process and scores.mean_iou >= best:
             best = scores.mean_iou
-            finished = network.without_aux_head()
-            finished.upsample = True
-            ddrnet.save_pretrained(finished, args.output / "best")
+            ddrnet.save_pretrained(network, args.output / "best")
     accelerator.end_training()
 
 

@@ -131,7 +131,7 @@ def test_a_file_is_no_model_name(name):
         ({"aux_head": "no"}, "aux_head is True or False, got 'no'"),
         ({"upsample": "no"}, "upsample is True or False, got 'no'"),
         ({"preprocessing": ((0.5,), (0.5,))}, r"ddrnet\.Preprocessing\(mean, std\), got \(\("),
-        ({"name": None}, "named by a string such as 'ddrnet_23', got None"),
+        ({"name": 23}, "named by a string such as 'ddrnet_23', got 23"),
     ],
 )
 def test_arguments_of_another_type_raise(arguments, message):
@@ -285,3 +285,73 @@ def test_load_checkpoint_wants_the_model_itself(wrap, official):
     model = wrap(ddrnet.create_model("ddrnet_23_nano"))
     with pytest.raises(TypeError, match=r"expected a DDRNet, got .*unwrap it first"):
         ddrnet.load_checkpoint(model, official)
+
+
+def test_without_a_name_the_file_decides(tmp_path):
+    model = ddrnet.create_model(SLIM, num_classes=7, in_chans=4).eval()
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    again = ddrnet.create_model(None, checkpoint_path=tmp_path / "own.pth").eval()
+    assert (again.config, again.num_classes, again.in_chans) == (model.config, 7, 4)
+    images = torch.randn(1, 4, 64, 64)
+    assert torch.equal(again(images), model(images))
+
+
+def test_without_a_name_or_a_file_nothing_is_known():
+    with pytest.raises(ValueError, match=r"create_model\(None\) builds what the file"):
+        ddrnet.create_model(None)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model of three named classes, and the folder that it was saved in."""
+    rows = [ClassLabel(name, (index, 2, 3)) for index, name in enumerate(("a", "b", "c"))]
+    own = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    model = ddrnet.create_model("ddrnet_23_nano", class_names=rows, preprocessing=own)
+    ddrnet.save_pretrained(model, tmp_path / "saved")
+    return model, tmp_path / "saved"
+
+
+@pytest.mark.parametrize("name", [None, "ddrnet_23_nano", "ddrnet_23_nano.camvid"])
+def test_the_config_beside_a_file_names_classes_and_normalisation(saved, name):
+    model, folder = saved
+    again = ddrnet.create_model(name, checkpoint_path=folder / "model.safetensors")
+    assert again.classes == model.classes
+    assert again.preprocessing == model.preprocessing
+
+
+def test_a_config_of_another_model_beside_a_file_is_refused(saved):
+    _, folder = saved
+    other = ddrnet.create_model("ddrnet_23_nano", num_classes=5)
+    save_file(other.state_dict(), folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"has 5 classes.*beside it says 3"):
+        ddrnet.create_model(None, checkpoint_path=folder / "model.safetensors")
+
+
+def test_a_file_of_another_name_stands_alone(saved):
+    _, folder = saved
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    model = ddrnet.create_model(None, checkpoint_path=folder / "weights.safetensors")
+    assert [row.name for row in model.classes] == ["class_0", "class_1", "class_2"]
+
+
+def test_the_config_of_another_library_is_left_alone(saved):
+    _, folder = saved
+    (folder / "config.json").write_text('{"library": "timm"}')
+    model = ddrnet.create_model(None, checkpoint_path=folder / "model.safetensors")
+    assert model.num_classes == 3
+
+
+def test_the_config_of_the_name_comes_before_the_file(saved, tmp_path, caplog):
+    model, folder = saved
+    state = ddrnet.create_model("ddrnet_23_nano", num_classes=5).state_dict()
+    torch.save(state, tmp_path / "five.pth")
+    again = ddrnet.create_model(f"local-dir:{folder}", checkpoint_path=tmp_path / "five.pth")
+    assert again.classes == model.classes
+    assert "the checkpoint has 5 classes, the model 3" in caplog.text
+
+
+def test_the_usual_recipe_saves_a_model_that_is_ready_for_use(tmp_path):
+    tuned = ddrnet.create_model("ddrnet_23_nano", num_classes=3, aux_head=True, upsample=False)
+    ddrnet.save_pretrained(tuned, tmp_path)
+    ready = ddrnet.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    assert ready(torch.randn(1, 3, 64, 96)).shape == (1, 3, 64, 96)

@@ -32,6 +32,7 @@ FLOORS = {
     "metrics": 3,
     "data": 3,
     "registry": 2,
+    "spec": 2,
     "blocks": 2,
     "upsampling": 2,
     "checkpoints": 2,

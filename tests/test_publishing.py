@@ -73,10 +73,10 @@ def test_a_mirror_is_a_model_with_an_honest_card(slim, tmp_path):
     files = publishing.mirror_files(slim, "me/model", tmp_path / "cache")
     folder = publishing.write_mirror(slim, files, tmp_path)
     saved = read_folder(f"local-dir:{folder}")
-    model = DDRNet(saved.config, **saved.options)
+    assert saved.spec.aux_head
+    assert saved.spec.row.name == slim.name
+    model = DDRNet(saved.spec.config, saved.spec.num_classes, aux_head=True)
     model.load_state_dict(saved.state)
-    assert saved.options["aux_head"]
-    assert saved.row.name == slim.name
     card = files["README.md"].decode()
     data = yaml.safe_load(card.split("---\n")[1])
     assert (data["license"], data["datasets"]) == ("apache-2.0", ["cityscapes"])

@@ -8,10 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ddrnet.variants import OUTPUT_STRIDE, VARIANTS, DDRNetConfig, FusionStage
-
-HEADS = ("dappm.", "head.", "aux_head.")
-"""How the names begin that an ImageNet classifier or backbone lacks."""
+from ddrnet.variants import HEADS, OUTPUT_STRIDE, VARIANTS, DDRNetConfig, FusionStage
 
 
 class Contents(NamedTuple):

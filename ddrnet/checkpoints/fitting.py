@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ddrnet.checkpoints.contents import HEADS, Contents, describe
+from ddrnet.checkpoints.contents import Contents, describe
 from ddrnet.errors import CheckpointError
-from ddrnet.variants import VARIANTS, DDRNetConfig
+from ddrnet.variants import HEADS, VARIANTS, DDRNetConfig
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 _FIRST_CONVOLUTION = "stem.0.weight"
 _CLASSIFIERS = tuple(
@@ -58,7 +58,9 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
     absent = _absent(held, target)
     of_other_classes = _of_other_classes(fitted, target)
     fitted.update((key, target[key]) for key in (*absent, *of_other_classes))
-    _check_keys(fitted, target)
+    wrong = mismatch(fitted, target)
+    if wrong:
+        raise CheckpointError(f"the checkpoint does not fit the model: {wrong}")
     _report(held, built, absent, of_other_classes)
     return Fit(
         state={key: fitted[key] for key in target},
@@ -143,7 +145,16 @@ def _report(
         )
 
 
-def _check_keys(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+def mismatch(
+    state: Mapping[str, Tensor], target: Mapping[str, Tensor], *, limit: int | None = None
+) -> str:
+    """Describe how a state dict differs from a model's; "" if it can be loaded strictly.
+
+    Args:
+        state: The tensors, in this library's names.
+        target: The model's `state_dict()`, which may lie on the meta device.
+        limit: The most keys to name per kind of difference; None names all.
+    """
     shared = [key for key in target if key in state]
     complaints = {
         "missing": [key for key in target if key not in state],
@@ -160,11 +171,11 @@ def _check_keys(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> No
         ],
         "without values": [key for key in shared if state[key].is_meta and not target[key].is_meta],
     }
-    if any(complaints.values()):
-        parts = [
-            f"{len(keys)} {kind} ({', '.join(keys)})" for kind, keys in complaints.items() if keys
-        ]
-        raise CheckpointError(f"the checkpoint does not fit the model: {'; '.join(parts)}")
+    return "; ".join(
+        f"{len(keys)} {kind} ({', '.join(keys[:limit])}{', ...' if limit and keys[limit:] else ''})"
+        for kind, keys in complaints.items()
+        if keys
+    )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -14,7 +14,7 @@ from ddrnet.checkpoints.tables import Rule, rename_table
 from ddrnet.errors import CheckpointError
 from ddrnet.weights.row import Family
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 _CLASSIFIER = re.compile(r"(?:backbone\.)?(?:down5|last_layer|linear)\.")
 _STEM_PAIRS = (("stem.0", "stem.1"), ("stem.3", "stem.4"))  # convolution, its BatchNorm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddrnet import registry
@@ -20,8 +21,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="such as ddrnet_23, ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO or local-dir:PATH; "
-        f"its weights are fetched (default: {DEFAULT_MODEL}, or what --checkpoint holds)",
+        help="such as ddrnet_23, ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO or the folder of a "
+        f"saved model; its weights are fetched (default: {DEFAULT_MODEL}, or what --checkpoint "
+        "holds)",
     )
     parser.add_argument(
         "--checkpoint",
@@ -36,18 +38,29 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
 
     Raises:
         WeightsUnavailableError: If there are no such weights, or they only initialise a training.
-        CheckpointError: If the checkpoint cannot be read, does not fit, or has no trained heads.
+        CheckpointError: If the checkpoint cannot be read, does not fit, or leaves parts of the
+            model untrained.
         UnknownModelError: If there is no model of that name.
     """
-    from ddrnet.factory import create_model
+    from ddrnet.factory import create_and_fit
+    from ddrnet.spec import PartialSpec
 
     if checkpoint is not None:
-        return _model_of_checkpoint(name, checkpoint)
-    name = name or DEFAULT_MODEL
+        model, fit = create_and_fit(
+            _model_name(name), False, PartialSpec(), checkpoint_path=checkpoint
+        )
+        if fit is not None and fit.initialised:
+            parts = sorted({key.partition(".")[0] for key in fit.initialised})
+            raise CheckpointError(
+                f"{checkpoint} leaves {', '.join(parts)} untrained: pass a checkpoint that was "
+                "trained to segment, with the --model that belongs to it or none"
+            )
+        return model
+    name = _model_name(name) or DEFAULT_MODEL
     if registry.is_model(name):
         _refuse_untrained(name)
     try:
-        return create_model(name, pretrained=True)
+        return create_and_fit(name, True, PartialSpec()).model
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(
             f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL}, of CamVid's 11 "
@@ -55,36 +68,17 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
         ) from error
 
 
+def _model_name(name: str | None) -> str | None:
+    """Return the name of a model; an existing folder is one too."""
+    if name and not registry.is_model(name) and Path(name).expanduser().is_dir():
+        return f"local-dir:{name}"
+    return name
+
+
 def caveat_of(name: str | None, checkpoint: str | None) -> str:
     """Return what files made with these weights have to say, or ""; the log has said it."""
     name = name or DEFAULT_MODEL
     return registry.get_weights(name).caveat if not checkpoint and registry.is_model(name) else ""
-
-
-def _model_of_checkpoint(name: str | None, path: str) -> DDRNet:
-    from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
-    from ddrnet.factory import create_model
-
-    held = describe(to_ddrnet(read_state_dict(path)))
-    if held.is_backbone:
-        raise CheckpointError(
-            f"{path} holds a classifier or backbone: the segmentation heads would be untrained; "
-            "pass a checkpoint that was trained to segment"
-        )
-    found = name or (registry.find_model(held.config) if held.config else None)
-    if found is None:
-        raise CheckpointError(
-            f"{path} is of no known size ({held.config or 'tensors that tell it are missing'}); "
-            f"known are {', '.join(registry.list_models())}: with --model NAME the error names "
-            "every tensor that does not fit"
-        )
-    model = create_model(found, checkpoint_path=path)
-    if model.num_classes != held.num_classes:
-        raise CheckpointError(
-            f"{path} has {held.num_classes} classes, {name} has {model.num_classes}: leave out "
-            "--model, or pass the checkpoint that belongs to it"
-        )
-    return model
 
 
 def _refuse_untrained(name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ddrnet.pretrained.manifest import LIBRARY, Manifest
+from ddrnet.spec import LIBRARY, ModelSpec
 from ddrnet.weights.row import Metric, Task, WeightsRow
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _METRIC_TYPES = {"mIoU": "mean_iou", "top-1 accuracy": "accuracy"}
 
 
 def model_card(
-    manifest: Manifest,
+    spec: ModelSpec,
     place: str,
     *,
     license: str | None = None,
@@ -30,30 +30,29 @@ def model_card(
     """Return the text of README.md.
 
     Args:
-        manifest: The model.
+        spec: The model.
         place: The name that `create_model` loads it by.
-        license: SPDX identifier; by default that of the weights it started from.
+        license: SPDX identifier; the card claims none by default.
         datasets: What it was trained on, as people call it.
         row: The weights row, if the tensors are exactly those of the row.
     """
     from huggingface_hub import ModelCardData
 
-    start = manifest.row
     data = ModelCardData(
         library_name=LIBRARY,
-        pipeline_tag=_PIPELINES[manifest.task],
-        license=(license or (start.license if start else "")).lower() or None,
+        pipeline_tag=_PIPELINES[spec.task],
+        license=license.lower() if license else None,
         datasets=[dataset.lower() for dataset in datasets] or None,
         tags=["ddrnet", "semantic-segmentation", "real-time"],
-        model_name=_title(manifest),
-        eval_results=[_evaluation(metric) for metric in manifest.metrics] or None,
+        model_name=_title(spec),
+        eval_results=[_evaluation(metric) for metric in spec.metrics] or None,
     )
     sections = [
-        f"# {_title(manifest)}",
-        _introduction(manifest, place),
-        f"## Results\n\n{results(manifest.metrics)}" if manifest.metrics else "",
-        _classes(manifest),
-        f"## Origin\n\n{provenance(row)}" if row else _start(start),
+        f"# {_title(spec)}",
+        _introduction(spec, place),
+        f"## Results\n\n{results(spec.metrics)}" if spec.metrics else "",
+        _classes(spec),
+        f"## Origin\n\n{provenance(row)}" if row else _start(spec.row),
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
 
@@ -85,8 +84,8 @@ def results(metrics: Sequence[Metric]) -> str:
     return "| metric | % | conditions | reported by |\n|---|---|---|---|\n" + "\n".join(lines)
 
 
-def _title(manifest: Manifest) -> str:
-    return manifest.architecture or "DDRNet"
+def _title(spec: ModelSpec) -> str:
+    return spec.architecture or "DDRNet"
 
 
 def _evaluation(metric: Metric) -> EvalResult:
@@ -103,24 +102,24 @@ def _evaluation(metric: Metric) -> EvalResult:
     )
 
 
-def _introduction(manifest: Manifest, place: str) -> str:
-    mean = ", ".join(f"{value:g}" for value in manifest.preprocessing.mean)
-    std = ", ".join(f"{value:g}" for value in manifest.preprocessing.std)
+def _introduction(spec: ModelSpec, place: str) -> str:
+    mean = ", ".join(f"{value:g}" for value in spec.preprocessing.mean)
+    std = ", ".join(f"{value:g}" for value in spec.preprocessing.std)
     return (
         "DDRNet ([arXiv 2101.06085](https://arxiv.org/abs/2101.06085)) segments road scenes in "
         f"real time.\n\n```python\nimport ddrnet\n\nmodel = ddrnet.create_model({place!r}, "
         "pretrained=True).eval()\n```\n\n"
-        f"Input: images of {manifest.in_chans} channels, scaled to 0-1, minus mean ({mean}), "
+        f"Input: images of {spec.in_chans} channels, scaled to 0-1, minus mean ({mean}), "
         f"divided by standard deviation ({std}). Any height and width from 32 pixels."
     )
 
 
-def _classes(manifest: Manifest) -> str:
-    if not manifest.classes:
+def _classes(spec: ModelSpec) -> str:
+    if not spec.classes:
         return ""
     lines = [
         f"| {index} | {_cell(row.name)} | {', '.join(map(str, row.color))} |"
-        for index, row in enumerate(manifest.classes)
+        for index, row in enumerate(spec.classes)
     ]
     return "## Classes\n\n| index | name | colour |\n|---|---|---|\n" + "\n".join(lines)
 
@@ -134,6 +133,6 @@ def _start(row: WeightsRow | None) -> str:
     if row is None:
         return ""
     return (
-        f"## Origin\n\nTraining started from `{row.name}` ({row.origin}, {row.license}).\n"
-        f"{row.data_terms}"
+        f"## Origin\n\nTraining started from `{row.name}` ({row.origin}), whose code is under "
+        f"{row.license}. {row.data_terms}"
     )

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.weights.row import WebFile
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """Requests without progress after which a link is given up."""

@@ -6,36 +6,34 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
 
 from torch import Tensor
 
-from ddrnet.checkpoints import describe, read_state_dict, to_ddrnet
-from ddrnet.checkpoints.contents import HEADS
+from ddrnet.checkpoints import describe, mismatch, read_state_dict, to_ddrnet
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
-from ddrnet.files import sha256_of, write_atomically
+from ddrnet.files import StrPath, sha256_of, write_atomically
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
-from ddrnet.pretrained.tensors import differences, listed, read_safetensors, serialize
+from ddrnet.pretrained.tensors import expected_tensors, read_safetensors, serialize
 from ddrnet.pretrained.verification import Verdict, check
 from ddrnet.pretrained.weights_cache import CacheFolder, Record, writing_to
 from ddrnet.registry import get_config
+from ddrnet.spec import ModelSpec
+from ddrnet.variants import HEADS
 from ddrnet.weights import rows_of
 from ddrnet.weights.row import HubFile, PackagedFile, Source, WebFile, WeightsRow
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 
-def fetch_state_dict(
-    row: WeightsRow, cache_dir: str | PathLike[str] | None = None
-) -> dict[str, Tensor]:
+def fetch_state_dict(row: WeightsRow, cache_dir: StrPath | None = None) -> dict[str, Tensor]:
     """Return the tensors of a row, as `fetch_weights` finds them."""
     return read_safetensors(fetch_weights(row, cache_dir))
 
 
-def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None) -> Path:
+def fetch_weights(row: WeightsRow, cache_dir: StrPath | None = None) -> Path:
     """Return the path of a row's weights, fetched, verified and converted if need be.
 
     The first call fetches from the sources in order; later ones read one file and no network.
@@ -56,14 +54,14 @@ def fetch_weights(row: WeightsRow, cache_dir: str | PathLike[str] | None = None)
     return _fetch_from(source_groups(row), row, cache_dir)
 
 
-def fetch_original(row: WeightsRow, cache_dir: str | PathLike[str] | None = None) -> Path:
+def fetch_original(row: WeightsRow, cache_dir: StrPath | None = None) -> Path:
     """Return the path of a row's weights as `fetch_weights` does, but of no mirror of the Hub."""
     originals = tuple(source for source in row.sources if isinstance(source, WebFile))
     return _fetch_from([originals], row, cache_dir)
 
 
 def _fetch_from(
-    groups: Sequence[Sequence[Source]], row: WeightsRow, cache_dir: str | PathLike[str] | None
+    groups: Sequence[Sequence[Source]], row: WeightsRow, cache_dir: StrPath | None
 ) -> Path:
     if row.packaged is not None:
         return _intact(row.packaged)
@@ -236,15 +234,26 @@ def _is_disowned(record: Record, originals: Sequence[Source]) -> bool:
 
 def _check_contents(state: Mapping[str, Tensor], row: WeightsRow) -> None:
     """Raise unless these are all the tensors that the row promises, and no other."""
-    contents = describe(state)
-    wrong = differences(
-        state,
-        get_config(row.model),
-        num_classes=len(row.classes) or 1,
-        in_chans=len(row.preprocessing.mean),
-        aux_head=contents.has_aux_head,
-    )
+    expected = expected_tensors(row_spec(row, aux_head=describe(state).has_aux_head))
     if row.task != "segmentation":
-        wrong = [line for line in wrong if not line.startswith(HEADS)]
+        expected = {key: value for key, value in expected.items() if not key.startswith(HEADS)}
+    wrong = mismatch(state, expected, limit=3)
     if wrong:
-        raise CheckpointError(f"not the tensors of {row.name}: {listed(wrong)}")
+        raise CheckpointError(f"not the tensors of {row.name}: {wrong}")
+
+
+def row_spec(row: WeightsRow, *, aux_head: bool) -> ModelSpec:
+    """Return what a row of the weights table says of its model."""
+    return ModelSpec(
+        architecture=row.model,
+        config=get_config(row.model),
+        num_classes=len(row.classes),
+        in_chans=len(row.preprocessing.mean),
+        aux_head=aux_head,
+        upsample=True,
+        classes=row.classes,
+        preprocessing=row.preprocessing,
+        task=row.task,
+        metrics=row.metrics,
+        pretrained=row.name,
+    )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
+from ddrnet.checkpoints import mismatch
 from ddrnet.errors import CheckpointError, HubError
+from ddrnet.files import StrPath
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.manifest import Manifest
-from ddrnet.pretrained.tensors import differences, listed, read_safetensors
-from ddrnet.variants import DDRNetConfig
-from ddrnet.weights.row import HubFile, WeightsRow
+from ddrnet.pretrained.tensors import expected_tensors, read_safetensors
+from ddrnet.spec import ModelSpec, is_own_config
+from ddrnet.weights.row import HubFile
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -22,18 +22,14 @@ _HUB, _LOCAL = "hf-hub:", "local-dir:"
 
 
 class SavedModel(NamedTuple):
-    """What a repository or a folder holds.
+    """The content of a repository or a folder.
 
     Attributes:
-        config: The size.
-        options: All else that can be said of a model, by its name in `DDRNet`.
-        row: The weights row it started from, or None.
+        spec: The model without its tensors.
         state: The tensors in this library's names, or None where they were not asked for.
     """
 
-    config: DDRNetConfig
-    options: dict[str, Any]
-    row: WeightsRow | None
+    spec: ModelSpec
     state: dict[str, Tensor] | None
 
 
@@ -42,10 +38,8 @@ def is_saved_model(name: str) -> bool:
     return name.startswith((_HUB, _LOCAL))
 
 
-def read_folder(
-    name: str, *, weights: bool = True, cache_dir: str | PathLike[str] | None = None
-) -> SavedModel:
-    """Read a model that `save_pretrained` wrote; of the Hub nothing but config and safetensors.
+def read_folder(name: str, *, weights: bool = True, cache_dir: StrPath | None = None) -> SavedModel:
+    """Read a model that `save_pretrained` wrote; only config.json and safetensors are fetched.
 
     Args:
         name: "hf-hub:owner/repo[@revision]" or "local-dir:path".
@@ -53,24 +47,38 @@ def read_folder(
         cache_dir: Replaces huggingface_hub's cache.
 
     Raises:
-        HubError: If there is no such repository or folder, or it holds something else, or its
-            tensors are not all those that its config.json makes.
+        HubError: If there is no such repository or folder, it holds something else, or its tensors
+            do not match its config.json.
     """
     place = _Repository(name, cache_dir) if name.startswith(_HUB) else _Directory(name)
-    manifest = Manifest.from_json(_read_text(place.find(CONFIG_NAME), name), name)
-    if manifest.task != "segmentation":
+    spec = ModelSpec.from_json(_read_text(place.find(CONFIG_NAME), name), name)
+    if spec.task != "segmentation":
         raise HubError(
-            f"{name} holds a {manifest.task}, not a segmentation model; it is a mirror of "
-            f"{manifest.pretrained}, which create_model loads by that name"
+            f"{name} holds a {spec.task}, not a segmentation model; it is a mirror of "
+            f"{spec.pretrained}, which create_model loads by that name"
         )
-    state = _read_tensors(place.find(WEIGHTS_NAME), name, manifest) if weights else None
-    return SavedModel(manifest.config, manifest.options, manifest.row, state)
+    state = _read_tensors(place.find(WEIGHTS_NAME), name, spec) if weights else None
+    return SavedModel(spec, state)
+
+
+def read_spec_beside(weights: StrPath) -> ModelSpec | None:
+    """Read the `config.json` beside a `model.safetensors`; None if this library wrote none.
+
+    Raises:
+        HubError: If it is damaged, or newer than this library.
+    """
+    path = Path(weights)
+    config = path.with_name(CONFIG_NAME)
+    if path.name != WEIGHTS_NAME or not config.is_file():
+        return None
+    text = _read_text(config, str(path.parent))
+    return ModelSpec.from_json(text, str(path.parent)) if is_own_config(text) else None
 
 
 class _Repository:
     """A repository of the Hub, held at the commit that its first file came from."""
 
-    def __init__(self, name: str, cache_dir: str | PathLike[str] | None) -> None:
+    def __init__(self, name: str, cache_dir: StrPath | None) -> None:
         repo, _, revision = name.removeprefix(_HUB).partition("@")
         self.repo, self.revision = repo, revision or "main"
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
@@ -104,21 +112,15 @@ def _read_text(path: Path, name: str) -> str:
         raise HubError(f"{path.name} of {name} is not text: {error}") from error
 
 
-def _read_tensors(path: Path, name: str, manifest: Manifest) -> dict[str, Tensor]:
+def _read_tensors(path: Path, name: str, spec: ModelSpec) -> dict[str, Tensor]:
     try:
         state = read_safetensors(path)
     except CheckpointError as error:
         raise HubError(f"{name} cannot be used: {error}") from error
-    wrong = differences(
-        state,
-        manifest.config,
-        num_classes=manifest.num_classes,
-        in_chans=manifest.in_chans,
-        aux_head=manifest.aux_head,
-    )
+    wrong = mismatch(state, expected_tensors(spec), limit=3)
     if wrong:
         raise HubError(
             f"{name} cannot be used: {path.name} does not hold the model that {CONFIG_NAME} "
-            f"describes: {listed(wrong)}"
+            f"describes: {wrong}"
         )
     return state

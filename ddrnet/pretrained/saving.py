@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 
 from ddrnet import registry
-from ddrnet.files import write_atomically
+from ddrnet.checkpoints import mismatch
+from ddrnet.files import StrPath, write_atomically
 from ddrnet.network import DDRNet
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.card import model_card
-from ddrnet.pretrained.manifest import Manifest
 from ddrnet.pretrained.saved_model import CONFIG_NAME, WEIGHTS_NAME
-from ddrnet.pretrained.tensors import differences, listed, serialize
+from ddrnet.pretrained.tensors import expected_tensors, serialize
+from ddrnet.spec import ModelSpec
 from ddrnet.weights.row import Metric
 
 CARD_NAME = "README.md"
@@ -21,32 +21,37 @@ CARD_NAME = "README.md"
 
 def save_pretrained(
     model: DDRNet,
-    directory: str | PathLike[str],
+    directory: StrPath,
     *,
+    aux_head: bool = False,
     metrics: Sequence[Metric] = (),
     license: str | None = None,
     datasets: Sequence[str] = (),
 ) -> None:
     """Write a model so that `create_model("local-dir:...", pretrained=True)` returns it.
 
-    The folder gets `model.safetensors`, `config.json` (size, arguments, preprocessing, classes
-    with their colours, results) and a model card. The same model gives the same bytes.
+    The saved model is ready for use: its logits come at the images' size, whatever
+    `model.upsample` is, and the auxiliary head is left out unless asked for. The folder gets
+    `model.safetensors`, `config.json` (size, arguments, preprocessing, classes with their colours,
+    results) and a model card. The same model gives the same bytes.
 
     Args:
         model: The model.
         directory: Is created where it does not exist.
+        aux_head: Whether to save the auxiliary head too, to train on.
         metrics: Results of exactly this model, for the card; those of the weights it started
             from are not its own.
-        license: SPDX identifier for the card; by default that of the weights it started from.
+        license: SPDX identifier for the card; the card claims none by default.
         datasets: What it was trained on, for the card.
 
     Raises:
         TypeError: If `model` is not a `DDRNet`.
-        ValueError: If its tensors are not those that its configuration makes.
+        ValueError: If its tensors are not those that its configuration makes, or it has no
+            auxiliary head to save.
         OSError: If the folder cannot be written.
     """
     folder = Path(directory).expanduser()
-    files = _contents(model, "local-dir:path/to/this/folder", metrics, license, datasets)
+    files = _contents(model, "local-dir:path/to/this/folder", aux_head, metrics, license, datasets)
     write_folder(folder, files)
 
 
@@ -54,6 +59,7 @@ def push_to_hub(
     model: DDRNet,
     repo_id: str,
     *,
+    aux_head: bool = False,
     metrics: Sequence[Metric] = (),
     license: str | None = None,
     datasets: Sequence[str] = (),
@@ -68,8 +74,9 @@ def push_to_hub(
     Args:
         model: The model.
         repo_id: "owner/name".
+        aux_head: Whether to save the auxiliary head too, to train on.
         metrics: Results of exactly this model, for the card.
-        license: SPDX identifier for the card; by default that of the weights it started from.
+        license: SPDX identifier for the card; the card claims none by default.
         datasets: What it was trained on, for the card.
         private: Whether a new repository is private; None leaves it to the owner's settings.
         commit_message: Of the one commit that holds all files.
@@ -79,10 +86,11 @@ def push_to_hub(
 
     Raises:
         TypeError: If `model` is not a `DDRNet`.
-        ValueError: If its tensors are not those that its configuration makes.
+        ValueError: If its tensors are not those that its configuration makes, or it has no
+            auxiliary head to save.
         HubError: If the Hub refuses.
     """
-    files = _contents(model, f"hf-hub:{repo_id}", metrics, license, datasets)
+    files = _contents(model, f"hf-hub:{repo_id}", aux_head, metrics, license, datasets)
     return hub.upload(repo_id, files, commit_message, private=private)
 
 
@@ -100,52 +108,45 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def _contents(
     model: DDRNet,
     place: str,
+    aux_head: bool,
     metrics: Sequence[Metric],
     license: str | None,
     datasets: Sequence[str],
 ) -> dict[str, bytes]:
     """Return the files of a saved model; the configuration comes last and completes a folder."""
-    _check_model(model)
-    manifest = _manifest(model, metrics)
-    card = model_card(manifest, place, license=license, datasets=datasets)
-    return {
-        WEIGHTS_NAME: serialize(model.state_dict()),
-        CARD_NAME: card.encode(),
-        CONFIG_NAME: manifest.to_json().encode(),
-    }
-
-
-def _check_model(model: DDRNet) -> None:
-    """Raise unless the tensors can be loaded into what the configuration builds."""
     if not isinstance(model, DDRNet):
         raise TypeError(
             f"expected a DDRNet, got {type(model).__name__}; unwrap it first (model.module of "
             "DistributedDataParallel, the model that torch.compile was given)"
         )
-    wrong = differences(
-        model.state_dict(),
-        model.config,
-        num_classes=model.num_classes,
-        in_chans=model.in_chans,
-        aux_head=model.aux_head is not None,
-    )
-    if wrong:
-        raise ValueError(
-            "the model's tensors are not those that its configuration makes; a fused or otherwise "
-            f"changed model cannot be saved, save the one it came from: {listed(wrong)}"
-        )
-
-
-def _manifest(model: DDRNet, metrics: Sequence[Metric]) -> Manifest:
-    return Manifest(
+    if aux_head and model.aux_head is None:
+        raise ValueError("aux_head=True, but the model has no auxiliary head to save")
+    spec = ModelSpec(
         architecture=registry.find_model(model.config) or "",
         config=model.config,
         num_classes=model.num_classes,
         in_chans=model.in_chans,
-        aux_head=model.aux_head is not None,
-        upsample=model.upsample,
+        aux_head=aux_head,
+        upsample=True,
         classes=model.classes,
         preprocessing=model.preprocessing,
         metrics=tuple(metrics),
         pretrained=model.pretrained.name if model.pretrained else "",
     )
+    state = {
+        key: tensor
+        for key, tensor in model.state_dict().items()
+        if aux_head or not key.startswith("aux_head.")
+    }
+    wrong = mismatch(state, expected_tensors(spec), limit=3)
+    if wrong:
+        raise ValueError(
+            "the model's tensors are not those that its configuration makes; a fused or otherwise "
+            f"changed model cannot be saved, save the one it came from: {wrong}"
+        )
+    card = model_card(spec, place, license=license, datasets=datasets)
+    return {
+        WEIGHTS_NAME: serialize(state),
+        CARD_NAME: card.encode(),
+        CONFIG_NAME: spec.to_json().encode(),
+    }

@@ -1,8 +1,8 @@
-"""Tensors in safetensors files, and whether they are those of a network."""
+"""Tensors in safetensors files, and those that a model needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,9 +12,7 @@ from torch import Tensor
 
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
-from ddrnet.variants import DDRNetConfig
-
-_NAMED = 8  # differences that an error lists
+from ddrnet.spec import ModelSpec
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
@@ -44,35 +42,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
 
 
-def differences(
-    state: Mapping[str, Tensor],
-    config: DDRNetConfig,
-    *,
-    num_classes: int,
-    in_chans: int,
-    aux_head: bool,
-) -> list[str]:
-    """Name every tensor that is missing, left over or of another shape than a network's.
-
-    Args:
-        state: Tensors in this library's names.
-        config: The size of the network.
-        num_classes: Channels of its logits.
-        in_chans: Channels of its images.
-        aux_head: Whether it has an auxiliary head.
-    """
+def expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
+    """Return the tensors that a model of this spec has, without values."""
     with torch.device("meta"):
-        network = DDRNet(config, num_classes, in_chans, aux_head=aux_head)
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    got = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    return [
-        f"{key} is {got.get(key, 'missing')}, expected {expected.get(key, 'nothing')}"
-        for key in sorted(expected.keys() | got)
-        if got.get(key) != expected.get(key)
-    ]
-
-
-def listed(wrong: Sequence[str]) -> str:
-    """Return differences as one line: the first of them, and how many more there are."""
-    more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-    return f"{'; '.join(wrong[:_NAMED])}{more}"
+        network = DDRNet(spec.config, spec.num_classes or 1, spec.in_chans, aux_head=spec.aux_head)
+    return network.state_dict()

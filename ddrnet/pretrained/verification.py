@@ -11,7 +11,7 @@ from ddrnet.pretrained.download import SourceError
 from ddrnet.pretrained.weights_cache import CacheFolder
 from ddrnet.weights.row import Source
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 Verification = Literal[
     "verified",

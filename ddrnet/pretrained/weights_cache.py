@@ -19,7 +19,7 @@ from ddrnet.errors import WeightsUnavailableError
 from ddrnet.files import PARTIAL, sha256_of, write_atomically
 from ddrnet.weights.row import WeightsRow
 
-logger = logging.getLogger("ddrnet")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -220,9 +220,7 @@ def update_evaluated(run: Run) -> None:
 def export(run: Run, name: str) -> None:
     """Write the validated weights as a folder that `ddrnet.create_model` loads."""
     if run.accelerator.is_main_process:
-        model = run.evaluated.without_aux_head()
-        model.upsample = True
-        save_pretrained(model, Path(run.settings.folder) / name)
+        save_pretrained(run.evaluated, Path(run.settings.folder) / name)
 
 
 def save(run: Run, progress: Progress) -> None:

@@ -326,7 +326,7 @@ def test_a_classifier_is_refused(photo, predict, tmp_path):
     torch.save(golden_data.state_dict(shapes), path)
     code, output, errors = predict(photo, weights=("--checkpoint", path))
     assert code == 1
-    assert "the segmentation heads would be untrained" in errors
+    assert "leaves dappm, head untrained" in errors
     assert not output
 
 
@@ -342,7 +342,7 @@ def test_a_model_of_other_classes_than_the_checkpoint_is_refused(photo, predict,
     weights = ("--model", f"local-dir:{tmp_path / 'five'}", "--checkpoint", path)
     code, _, errors = predict(photo, weights=weights)
     assert code == 1
-    assert "has 3 classes, local-dir:" in errors
+    assert "leaves head untrained: pass a checkpoint" in errors
 
 
 def test_a_saved_model_needs_no_checkpoint(photo, predict, tmp_path, network):

@@ -14,30 +14,54 @@ from ddrnet.weights import ROWS
 
 def rebuilt(folder):
     saved = read_folder(f"local-dir:{folder}")
-    model = DDRNet(saved.config, **saved.options)
+    spec = saved.spec
+    model = DDRNet(
+        spec.config,
+        spec.num_classes,
+        spec.in_chans,
+        aux_head=spec.aux_head,
+        upsample=spec.upsample,
+        classes=spec.classes,
+        preprocessing=spec.preprocessing,
+    )
     model.load_state_dict(saved.state)
-    model.pretrained = saved.row
+    model.pretrained = spec.row
     return model.eval()
 
 
 def test_everything_comes_back(tuned_model, tmp_path):
     model = tuned_model
     model.pretrained = next(row for row in ROWS if row.name == "ddrnet_23.cityscapes")
-    save_pretrained(model, tmp_path / "new" / "folder")
+    save_pretrained(model, tmp_path / "new" / "folder", aux_head=True)
     again = rebuilt(tmp_path / "new" / "folder")
-    for attribute in ("config", "classes", "preprocessing", "num_classes", "in_chans", "upsample"):
+    for attribute in ("config", "classes", "preprocessing", "num_classes", "in_chans"):
         assert getattr(again, attribute) == getattr(model, attribute)
     assert again.pretrained is model.pretrained
+    assert again.upsample, "a saved model is ready for use"
+    again.upsample = model.upsample
     images = torch.randn(2, 4, 65, 97)
     for got, expected in zip(again(images), model(images), strict=True):
         assert torch.equal(got, expected)
+
+
+def test_the_auxiliary_head_stays_behind_unless_asked_for(tuned_model, tmp_path):
+    save_pretrained(tuned_model, tmp_path)
+    assert tuned_model.aux_head is not None
+    again = rebuilt(tmp_path)
+    assert again.aux_head is None
+    again.upsample = tuned_model.upsample
+    images = torch.randn(1, 4, 64, 64)
+    assert torch.equal(again(images), tuned_model(images).logits)
+    tuned_model.aux_head = None
+    with pytest.raises(ValueError, match="has no auxiliary head to save"):
+        save_pretrained(tuned_model, tmp_path, aux_head=True)
 
 
 def test_a_registered_size_is_named_and_needs_no_tensors(tmp_path):
     save_pretrained(DDRNet(VARIANTS["ddrnet_23_nano"]), tmp_path)
     saved = read_folder(f"local-dir:{tmp_path}", weights=False)
     assert saved.state is None
-    assert saved.config == VARIANTS["ddrnet_23_nano"]
+    assert saved.spec.config == VARIANTS["ddrnet_23_nano"]
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["architecture"], config["config_version"]) == ("ddrnet_23_nano", 1)
 

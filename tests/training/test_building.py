@@ -28,7 +28,7 @@ def own(tmp_path):
     torch.manual_seed(7)
     model = ddrnet.create_model(NANO, class_names=CITYSCAPES, aux_head=True)
     torch.save(model.state_dict(), tmp_path / "own.pth")
-    ddrnet.save_pretrained(model, tmp_path / "folder")
+    ddrnet.save_pretrained(model, tmp_path / "folder", aux_head=True)
     return model
 
 
