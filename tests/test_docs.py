@@ -40,8 +40,24 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
         Image.effect_noise((96, 64), 80).convert("RGB").save(path)
+    for split in ("train", "val"):
+        write_own_data(tmp_path / "my-data", split)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_own_data(root, split):
+    """Write a split of six images and masks, with the classes of the README."""
+    (root / "images" / split).mkdir(parents=True)
+    (root / "labels" / split).mkdir(parents=True)
+    classes = next(block for (block,) in (case.values for case in fences("text")) if "sky" in block)
+    (root / "classes.txt").write_text(classes)
+    for index in range(6):
+        Image.effect_noise((96, 64), 80).convert("RGB").save(root / f"images/{split}/{index}.jpg")
+        mask = Image.linear_gradient("L").resize((96, 64)).point(lambda value: value // 64)
+        mask.point(lambda value: 4 if value == 3 else value).save(
+            root / f"labels/{split}/{index}.png"
+        )
 
 
 @pytest.mark.parametrize("code", list(fences("python")))
