@@ -26,6 +26,9 @@ DatasetKind = Literal["cityscapes", "camvid", "folder"]
 LABEL_FOLDERS = ("labels", "masks", "annotations")
 """Names that the folder of label files may have beside `images`."""
 
+_USUAL_SPLITS = ("train", "trainval", "val", "test")
+"""Names of lists that are splits unasked; another file NAME.txt may be a readme."""
+
 _MARKS: dict[DatasetKind, tuple[str, ...]] = {
     "cityscapes": ("leftImg8bit",),
     "folder": ("images",),
@@ -184,7 +187,7 @@ class OwnData:
 
     @property
     def _lists(self) -> list[str]:
-        return sorted(path.stem for path in self.root.glob("*.txt") if path.name != CLASS_LIST)
+        return [name for name in _USUAL_SPLITS if (self.root / f"{name}.txt").is_file()]
 
     def default_split(self, val_fraction: float | None = None) -> str | None:
         """Return `val` where there is one; None stands for all of the data."""

@@ -74,6 +74,16 @@ def test_lists_name_the_images_of_a_split(tmp_path):
     assert names(open_dataset(tmp_path, split="train")) == ["a", "city/b"]
 
 
+def test_a_readme_beside_the_data_is_no_split(tmp_path):
+    write_own(tmp_path, ["a", "b"])
+    (tmp_path / "README.txt").write_text("Photos of the lake.")
+    (tmp_path / "fold1.txt").write_text("b")
+    assert len(open_dataset(tmp_path)) == 2
+    assert list(scan_every_split(tmp_path)) == ["all"]
+    assert names(open_dataset(tmp_path, val_fraction=0.5)) in (["a"], ["b"])
+    assert names(open_dataset(tmp_path, split="fold1")) == ["b"]
+
+
 def test_a_listed_image_that_is_missing_is_named(tmp_path):
     write_own(tmp_path, ["a"])
     (tmp_path / "val.txt").write_text("a\nb\n")
