@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 from ddrnet.errors import HubError
 from ddrnet.files import sha256_of
-from ddrnet.pretrained.download import FIRST_WAIT, TRANSIENT_STATUSES
 from ddrnet.pretrained.weights_cache import unwritable
 from ddrnet.weights.row import HubFile
-
-PATIENCE = 15.0
-"""Seconds for which a failed request is repeated, on top of what the Hub's client repeats."""
-
 
 def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
     """Return the path of a Hub file, fetched unless the cache has the Hub's present version.
 
+    The Hub's client repeats requests that fail for a moment; nothing is repeated on top of that.
+
     Args:
-        file: The file. Its hash is compared with the one the Hub names, not with `file.sha256`.
+        file: The file. Its content is compared with the hash that the Hub names, not with
+            `file.sha256`.
         cache_dir: Replaces huggingface_hub's cache.
 
     Raises:
-        HubError: If the Hub does not give the file, or other bytes than it says.
+        HubError: If the Hub does not serve the file, or sends other bytes than it announced.
         WeightsUnavailableError: If the cache cannot be written.
     """
-    deadline = time.monotonic() + PATIENCE
-    wait = FIRST_WAIT
-    while True:
-        try:
-            path = _download_once(file, cache_dir)
-            break
-        except _hub_errors() as error:
-            if isinstance(error, OSError) and _is_of_the_disk(error):
-                raise unwritable(_root(cache_dir), error) from error
-            if not _is_transient(error) or time.monotonic() + wait > deadline:
-                raise HubError(_reason(error, file)) from error
-        time.sleep(wait)
-        wait *= 2
+    from huggingface_hub import hf_hub_download
+
+    try:
+        fetched = hf_hub_download(
+            file.repo,
+            file.filename,
+            revision=file.revision,
+            cache_dir=cache_dir,
+            library_name="ddrnet",
+            local_files_only=is_offline(),
+        )
+    except _hub_errors() as error:
+        if isinstance(error, OSError) and _is_of_the_disk(error):
+            raise unwritable(_root(cache_dir), error) from error
+        raise HubError(_reason(error, file)) from error
+    path = Path(fetched)
     _check_transfer(path, file)
     return path
 
@@ -107,20 +107,6 @@ def is_offline() -> bool:
     return now or bool(constants.HF_HUB_OFFLINE)
 
 
-def _download_once(file: HubFile, cache_dir: str | Path | None) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    path = hf_hub_download(
-        file.repo,
-        file.filename,
-        revision=file.revision,
-        cache_dir=cache_dir,
-        library_name="ddrnet",
-        local_files_only=is_offline(),
-    )
-    return Path(path)
-
-
 def _root(cache_dir: str | Path | None) -> Path:
     from huggingface_hub import constants
 
@@ -161,14 +147,6 @@ def _is_of_the_disk(error: OSError) -> bool:
 
     of_the_hub = isinstance(error, HfHubHTTPError | EntryNotFoundError | ConnectionError)
     return not of_the_hub and error.errno is not None
-
-
-def _is_transient(error: BaseException) -> bool:
-    """Whether the server failed in a way that may be gone a moment later."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        return status in TRANSIENT_STATUSES
-    return error.__cause__ is not None and _is_transient(error.__cause__)
 
 
 def _reason(error: Exception, file: HubFile) -> str:

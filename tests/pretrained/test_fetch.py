@@ -487,7 +487,6 @@ def fetched(cache, *sources, org=None):
     return [path, known and known.verification]
 pinned = HubFile("org/ddrnet_23_nano.test", {revision!r}, sha256={digest!r})
 wrong = dataclasses.replace(pinned, sha256="0" * 64)
-fetch.hub.PATIENCE = 0.1
 report({{
     "mirror": fetched("a", org="org"),
     "again": fetched("a", org="org"),

@@ -38,7 +38,6 @@ def test_every_failure_has_its_own_message(server, tmp_path):
     results = run_fresh(
         DRIVER
         + """
-hub.PATIENCE = 0.1
 report({
     "good": fetch("me/good"),
     "missing": fetch("me/nothing"),
@@ -69,19 +68,27 @@ report({
     assert server.count("GET", "me/spoilt") == 2, "a spoilt file must not stay in the cache"
 
 
-def test_repeats_a_request_that_failed_for_a_moment(server, tmp_path):
-    server.repos = {"me/model": repo(failures=[503, 503, 429])}
-    code = DRIVER + "hub.FIRST_WAIT = 0.01\nreport(fetch('me/model'))"
-    path = run_fresh(code, server, tmp_path)
+def test_the_client_repeats_a_request_that_is_refused_for_a_moment(server, tmp_path):
+    server.repos = {"me/model": repo(failures=[429])}
+    path = run_fresh(DRIVER + "report(fetch('me/model'))", server, tmp_path)
     assert Path(path).read_bytes() == FILES["model.safetensors"]
-    assert server.count("GET", "me/model") >= 4
+    assert server.count("GET", "me/model") == 2
+
+
+def test_a_request_that_the_client_does_not_repeat_is_an_error_at_once(server, tmp_path):
+    server.repos = {"me/model": repo(failures=[503, 500])}
+    code = "report([fetch('me/model'), fetch('me/model'), fetch('me/model')])"
+    down, broken, path = run_fresh(DRIVER + code, server, tmp_path)
+    for result, reason in ((down, "503 Service Unavailable"), (broken, "500 Internal Server")):
+        assert result.startswith("HubError: cannot fetch model.safetensors of hf-hub:me/model@main")
+        assert reason in result
+    assert Path(path).read_bytes() == FILES["model.safetensors"]
 
 
 def test_nobody_there(server, tmp_path):
     code = """
-import time, huggingface_hub.utils._http as http
-time.sleep = lambda seconds: None  # the client's own patience
-hub.PATIENCE = 0.1
+import time
+time.sleep = lambda seconds: None  # the client waits 23 seconds between its attempts
 report(fetch("me/model"))
 """
     result = run_fresh(DRIVER + code, server, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
