@@ -13,6 +13,7 @@ from ddrnet.files import sha256_of
 from ddrnet.pretrained.weights_cache import unwritable
 from ddrnet.weights.row import HubFile
 
+
 def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
     """Return the path of a Hub file, fetched unless the cache has the Hub's present version.
 
