@@ -1,8 +1,7 @@
-"""Mirrors of registered checkpoints, and the page that lists them."""
+"""Mirrors of registered checkpoints."""
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,6 @@ from ddrnet.network import DDRNet
 from ddrnet.pretrained import read_folder
 from ddrnet.pretrained.tensors import serialize
 from ddrnet.variants import VARIANTS
-from ddrnet.weights import ROWS
-from ddrnet.weights.row import HubFile
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +32,6 @@ def slim(server, monkeypatch):
     mirrored = server.mirror(row, row_file(row))
     monkeypatch.setattr(registry, "get_weights", lambda name: {row.name: mirrored}[name])
     return mirrored
-
-
-def test_page_is_up_to_date():
-    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
-    assert page == publishing.weights_page(), "make docs/weights.md again as its comment says"
-
-
-def test_page_names_every_row_and_source():
-    page = publishing.weights_page()
-    for row in ROWS:
-        assert f"## {row.name}\n" in page
-        for source in row.sources:
-            assert all(link in page for link in getattr(source, "links", [source.address]))
-    pinned = replace(ROWS[0], sources=(HubFile("org/name", "abc", sha256="0" * 64),))
-    assert "hf-hub:org/name@abc" in publishing._section(pinned)
-    assert publishing._hash(pinned) == "known"
 
 
 def test_a_dry_run_twice_gives_the_same_bytes(slim, tmp_path, capsys):
