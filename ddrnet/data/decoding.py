@@ -1,17 +1,19 @@
 """Image and label files as tensors: every common format and mode, one error for unreadable files.
 
-Pillow decodes all but one kind: of PNG with 16 bits in several channels it keeps 8, so torchvision
-decodes those. torchvision would take 3 ms less for a JPEG of 2048 x 1024, but 1.6 s to import; its
-PNG decoder takes the process down with it when a file is damaged; and it is deprecated since 0.29.
+Pillow decodes all of them. torchvision would take 3 ms less for a JPEG of 2048 x 1024, but 1.6 s to
+import; a damaged PNG file crashes the process in its decoder; and its decoders are deprecated.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,57 +24,95 @@ from torch import Tensor
 
 from ddrnet.files import StrPath
 
-_DEEP_COLORS = frozenset({"LA;16B", "RGB;16B", "RGBA;16B"})
-"""How Pillow names 16 bits in several channels."""
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA"),
+    *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),  # since Pillow 11.3
+)
+"""The formats that are tried, whatever the file is called. Others that Pillow knows start programs
+(Ghostscript reads EPS) or hold no photographs."""
+
+MAX_PIXELS = 178_956_970
+"""The default limit of pixels in an image. Pillow raises an error above the same number."""
 
 _UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
+    TypeError,
+    OverflowError,
+    LookupError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
 )
 """What Pillow raises for broken files, by format and by where they break."""
 
+_BOMB_PIXELS, _BOMB_RATIO = 1 << 25, 64
+"""Of more pixels, a file needs at least a byte per `_BOMB_RATIO` pixels to be decoded."""
 
-def decode_image(path: StrPath) -> Tensor:
+_MAX_SCANS = 50
+"""Encoders write about ten scans into a progressive JPEG; each scan passes over all pixels."""
+
+_STRIP = 1 << 22
+"""Pixels that are converted at once."""
+
+
+def decode_image(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Tensor:
     """Return an image file as (3, H, W) uint8 RGB, upright as its EXIF orientation says.
 
-    PNG, JPEG, WebP, BMP, TIFF and what else Pillow reads; of several frames, the first. Grey,
-    palette, CMYK and 1-bit images are converted to RGB; an alpha channel is dropped, not blended.
-    16-bit values are divided by 257 and rounded, except in TIFF files with several channels, of
-    which Pillow gives the high byte.
+    PNG, JPEG, WebP, BMP, TIFF, GIF, PPM, TGA and AVIF; of several frames, the
+    first. Grey, palette, CMYK and 1-bit images are converted to RGB; an alpha channel is dropped,
+    not blended. 16-bit grey values are divided by 257 and rounded; of 16-bit colours Pillow gives
+    the high byte.
+
+    Args:
+        path: A regular file.
+        max_pixels: The most pixels to decode, checked before they need memory. Pillow's own limit,
+            `PIL.Image.MAX_IMAGE_PIXELS`, stands beside it. None decodes even a large image in a
+            tiny file, which otherwise counts as a decompression bomb.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is empty, truncated, no image, or holds values beyond 16 bits.
+        IsADirectoryError: If it is a folder.
+        PermissionError: If it may not be read.
+        ValueError: If the file is empty, truncated, no image, no regular file, too large, or holds
+            values beyond 16 bits.
     """
-    with _opened(path) as image:
-        if _raw_mode(image) in _DEEP_COLORS:
-            image.load()  # torchvision must not meet a damaged file
-            _verify(path)
-            decoded = _torchvision_decoded(path)
-            if decoded is not None:
-                return decoded
+    with _opened(path, max_pixels) as image:
+        if max_pixels is not None:
+            _check_effort(image)
         ImageOps.exif_transpose(image, in_place=True)
-        return torch.from_numpy(_pillow_rgb(image)).permute(2, 0, 1)
+        image.info.pop("transparency", None)  # Pillow would warn, but alpha is dropped
+        image.load()
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        for rows, strip in _strips(image):
+            pixels[rows] = _rgb(strip)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def decode_labels(path: StrPath) -> NDArray[Any]:
+def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDArray[Any]:
     """Return a label file as stored: (H, W) integers, or (H, W, 3) uint8 if it holds colours.
 
     A palette file gives its indices. Grey files of 1, 2, 4, 8 or 16 bits give their values
     unscaled.
 
+    Args:
+        path: A regular file.
+        max_pixels: The most pixels to decode, as for `decode_image`.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is unreadable, compressed with loss, or of a mode labels have not.
+        IsADirectoryError: If it is a folder.
+        PermissionError: If it may not be read.
+        ValueError: If the file is unreadable, too large, compressed with loss, or of a mode labels
+            have not.
     """
-    with _opened(path) as image:
+    with _opened(path, max_pixels) as image:
         if image.format == "JPEG":
             raise ValueError("JPEG blurs label values; labels need PNG")
+        if _raw_mode(image).endswith(";16B") and image.mode != "I;16":
+            raise ValueError("colours of labels have 8 bits per channel, got 16")
         if image.mode in {"RGB", "RGBA"}:
             return np.array(image.convert("RGB"))
         if image.mode not in {"1", "L", "P"} and not image.mode.startswith("I"):
@@ -91,23 +131,56 @@ def image_size(path: StrPath) -> tuple[int, int]:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no image.
     """
-    with _opened(path) as image:
+    with _opened(path, None) as image:
         return image.height, image.width
 
 
 @contextmanager
-def _opened(path: StrPath) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: StrPath, max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
+    """Open an image file; its errors, also those of the block, become one kind that names it."""
+    size: int | None = None
     try:
-        with Image.open(path) as image:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file but a pipe, socket or device")
+        size = status.st_size
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if max_pixels is not None and pixels > max_pixels:
+                raise ValueError(
+                    f"{image.width} x {image.height} are {pixels} pixels, above the limit of "
+                    f"{max_pixels}"
+                )
             yield image
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except _UNREADABLE as error:
-        size = os.path.getsize(path)
+        reason = "the file is empty" if size == 0 else str(error) or type(error).__name__
         raise ValueError(
-            f"cannot read {os.fspath(path)!r} ({size} bytes) as an image: "
-            f"{'the file is empty' if size == 0 else error}"
+            f"cannot read {os.fspath(path)!r}{'' if size is None else f' ({size} bytes)'} as an "
+            f"image: {reason}"
         ) from error
+
+
+def _check_effort(image: ImageFile.ImageFile) -> None:
+    """Raise for a tiny file that would take much memory or time.
+
+    Raises:
+        ValueError: If it does.
+    """
+    pixels, size = image.width * image.height, os.path.getsize(image.filename)
+    if pixels > _BOMB_PIXELS and pixels > _BOMB_RATIO * size:
+        raise ValueError(
+            f"{pixels} pixels in {size} bytes look like a decompression bomb; max_pixels=None "
+            "decodes it all the same"
+        )
+    if image.format == "JPEG":
+        with open(image.filename, "rb") as file:
+            scans = file.read().count(b"\xff\xda")
+        if scans > _MAX_SCANS:
+            raise ValueError(f"the JPEG has {scans} scans, above the limit of {_MAX_SCANS}")
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
@@ -115,35 +188,25 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
     return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
 
 
-def _verify(path: StrPath) -> None:
-    with Image.open(path) as image:
-        image.verify()
+def _strips(image: ImageFile.ImageFile) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield the image in pieces of whole rows, so that conversions need little memory."""
+    height = max(1, _STRIP // image.width)
+    if height >= image.height:
+        yield slice(None), image
+        return
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
-def _torchvision_decoded(path: StrPath) -> Tensor | None:
-    """Return a 16-bit PNG as (3, H, W) uint8; None where torchvision cannot or no longer does."""
-    try:
-        from torchvision import io
-
-        decoded = io.decode_image(os.fspath(path), io.ImageReadMode.RGB, True)
-    except (ImportError, AttributeError, RuntimeError, DeprecationWarning):
-        return None
-    return torch.from_numpy(_eight_bits(decoded.numpy()))
-
-
-def _pillow_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    """Return (H, W, 3) pixels."""
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return (H, W, 3) pixels, or (H, W, 1) of a grey image of more than 8 bits."""
     if not image.mode.startswith(("I", "F")):
-        image.info.pop("transparency", None)  # Pillow warns of what is meant here
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    values = np.array(image)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             f"expected 8 or 16 bits per channel, got mode {image.mode!r} with values from "
             f"{values.min()} to {values.max()}"
         )
-    return np.repeat(_eight_bits(values)[:, :, None], 3, axis=2)
-
-
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)[:, :, None]

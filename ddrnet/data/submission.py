@@ -110,7 +110,7 @@ def _check_names(names: list[str], expected: list[str]) -> None:
 
 def _check_image(content: bytes, sample: Sample) -> None:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             label_ids = np.array(image)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{sample.name} is no readable image: {error}") from error

@@ -1,4 +1,8 @@
 import io
+import os
+import socket
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -94,20 +98,28 @@ def test_cmyk_becomes_rgb(tmp_path, suffix):
     np.testing.assert_allclose(decoded, np.broadcast_to([0, 255, 255], (6, 9, 3)), atol=2)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_16_bit_png_is_divided_and_rounded(tmp_path, channels):
+def test_16_bit_grey_png_is_divided_and_rounded(tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(DEEP, 16))
+    np.testing.assert_array_equal(hwc(decode_image(path))[..., 1], rounded(DEEP))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bit_colors_of_png_give_the_high_byte(tmp_path, channels):
     deep = RNG.integers(0, 65536, (6, 9, channels), dtype=np.uint16)
     path = tmp_path / "deep.png"
     path.write_bytes(png_bytes(deep, 16))
     colors = deep[..., :3] if channels > 2 else np.repeat(deep[..., :1], 3, axis=2)
-    np.testing.assert_array_equal(hwc(decode_image(path)), rounded(colors))
+    np.testing.assert_array_equal(hwc(decode_image(path)), colors >> 8)
 
 
-def test_16_bit_colors_without_torchvision_are_close(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "_torchvision_decoded", lambda path: None)
-    path = tmp_path / "deep.png"
-    path.write_bytes(png_bytes(DEEP_RGB, 16))
-    np.testing.assert_array_equal(hwc(decode_image(path)), DEEP_RGB >> 8)
+@pytest.mark.parametrize("mode", ["RGB", "P", "CMYK", "I;16"])
+def test_strips_give_the_same_pixels_as_the_whole(tmp_path, mode, monkeypatch):
+    image = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(RGB).convert(mode)
+    path = saved(tmp_path, image, "tif")
+    whole = hwc(decode_image(path))
+    monkeypatch.setattr(decoding, "_STRIP", 20)
+    np.testing.assert_array_equal(hwc(decode_image(path)), whole)
 
 
 @given(place=st.integers(0, 400), value=st.integers(0, 255))
@@ -148,7 +160,7 @@ def test_16_bit_png_with_exif_rotation(tmp_path):
     path.write_bytes(png_bytes(DEEP, 16, exif_orientation=6))
     np.testing.assert_array_equal(hwc(decode_image(path))[..., 0], np.rot90(rounded(DEEP), 3))
     path.write_bytes(png_bytes(DEEP_RGB, 16, exif_orientation=6))
-    np.testing.assert_array_equal(hwc(decode_image(path)), np.rot90(rounded(DEEP_RGB), 3))
+    np.testing.assert_array_equal(hwc(decode_image(path)), np.rot90(DEEP_RGB >> 8, 3))
 
 
 def test_floats_are_refused(tmp_path):
@@ -173,6 +185,89 @@ def test_what_is_no_image_is_named(tmp_path, content, says, read):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"story\.png.*{says}"):
         read(path)
+
+
+def test_a_png_that_is_short_by_a_byte_is_unreadable(tmp_path):
+    """The decompressed rows are one byte short, which no checksum shows."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP_RGB)[:-1]
+    whole = png_bytes(DEEP_RGB, 16)
+    start = whole.index(b"IDAT") - 4
+    data = zlib.compress(rows)
+    chunk = b"IDAT" + data
+    path = tmp_path / "short.png"
+    path.write_bytes(
+        whole[:start]
+        + struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    )  # fmt: skip
+    assert outcome_of_decoding(path) == "3" or "short" in outcome_of_decoding(path)
+
+
+@pytest.mark.parametrize("read", [decode_image, decode_labels, image_size])
+def test_postscript_starts_no_program(tmp_path, monkeypatch, read):
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 6\n%%EndComments\n")
+    with pytest.raises(ValueError, match=r"a\.png.*cannot identify image file"):
+        read(path)
+    assert not (tmp_path / "started").exists()
+
+
+def test_the_limit_of_pixels_is_checked_before_decoding(tmp_path):
+    path = saved(tmp_path, RGB, "png")
+    path.write_bytes(path.read_bytes()[:60])  # decoding would fail
+    for read in (decode_image, decode_labels):
+        with pytest.raises(ValueError, match="9 x 6 are 54 pixels, above the limit of 53"):
+            read(path, max_pixels=53)
+
+
+def test_a_decompression_bomb_is_refused_unless_asked_for(tmp_path):
+    path = saved(tmp_path, Image.new("L", (8192, 5000)), "png")
+    with pytest.raises(ValueError, match="look like a decompression bomb; max_pixels=None"):
+        decode_image(path)
+    assert decode_image(path, max_pixels=None).shape == (3, 5000, 8192)
+    assert decode_labels(path).shape == (5000, 8192), "label maps compress well"
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(tmp_path):
+    path = saved(tmp_path, RGB, "jpg", progressive=True)
+    content = path.read_bytes()
+    start = content.index(b"\xff\xda")
+    path.write_bytes(content[:start] + 200 * content[start:-2] + content[-2:])
+    with pytest.raises(ValueError, match="scans, above the limit of 50"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("read", [decode_image, decode_labels, image_size])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(tmp_path / "socket.png"))
+        for path in (tmp_path / "pipe.png", tmp_path / "socket.png", "/dev/zero"):
+            with pytest.raises(ValueError, match="no regular file"):
+                read(path)
+
+
+@pytest.mark.parametrize("read", [decode_image, decode_labels, image_size])
+def test_names_that_lead_nowhere_are_unreadable(tmp_path, read):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for path in (tmp_path / "loop.png", tmp_path / ("x" * 300)):
+        with pytest.raises(ValueError, match="cannot read"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", [2, 5, 7, 11, 16])
+def test_a_tiff_that_confuses_pillow_is_unreadable(tmp_path, kind):
+    """Pillow raises TypeError or OverflowError for an offset of strips that is no integer."""
+    content = bytearray(rgb16_tiff_bytes(DEEP_RGB))
+    entry = content.index(struct.pack("<HHI", 273, 4, 1))
+    content[entry : entry + 8] = struct.pack("<HHI", 273, kind, 1)
+    path = tmp_path / "odd.tif"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"odd\.tif"):
+        decode_image(path)
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path):
@@ -236,6 +331,13 @@ def test_color_labels_give_colors(tmp_path):
     np.testing.assert_array_equal(decode_labels(saved(tmp_path, RGB, "png")), RGB)
     with_alpha = np.dstack([RGB, GREY])
     np.testing.assert_array_equal(decode_labels(saved(tmp_path, with_alpha, "png")), RGB)
+
+
+def test_deep_colors_of_labels_are_refused(tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(DEEP_RGB, 16))
+    with pytest.raises(ValueError, match="8 bits per channel, got 16"):
+        decode_labels(path)
 
 
 def test_labels_with_loss_or_odd_modes_are_refused(tmp_path):
