@@ -47,7 +47,8 @@ def open_atomically(path: StrPath) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename in (None, str(partial)):
             error.filename = str(target)
-        error.filename2 = None
+        if error.filename2 is not None:
+            del error.filename2  # the name of a failed rename's target; str shows even None
         raise
     finally:
         partial.unlink(missing_ok=True)

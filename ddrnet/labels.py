@@ -8,6 +8,7 @@ from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
+from operator import attrgetter
 
 Color = tuple[int, int, int]
 
@@ -83,7 +84,7 @@ class LabelTable:
         object.__setattr__(self, "ignore_values", tuple(self.ignore_values))
         _check_names(row.name for row in self.rows)
         ids = [*(row.id for row in self.rows if row.id >= 0), *self.ignore_values]
-        _check_unique(f"ids of {self.name}", ids)
+        check_unique(f"label values of {self.name}", ids)
         trained = {row.train_id for row in self.rows} - {IGNORE_INDEX}
         if trained != set(range(len(trained))) or len(trained) > IGNORE_INDEX:
             raise ValueError(
@@ -184,6 +185,7 @@ def label_table(
     """
     if isinstance(classes, Mapping):
         classes = [ClassLabel(key, color) for key, color in classes.items()]
+        check_unique("colours", map(attrgetter("color"), classes))
     positions = count()
     rows = [
         row if row.train_id == IGNORE_INDEX else replace(row, train_id=next(positions))
@@ -226,10 +228,11 @@ def _check_names(names: Iterable[str]) -> None:
     listed = list(names)
     if not all(name.strip() for name in listed):
         raise ValueError(f"every class needs a name, got {listed}")
-    _check_unique("class names", listed)
+    check_unique("class names", listed)
 
 
-def _check_unique(what: str, values: Iterable[Hashable]) -> None:
+def check_unique(what: str, values: Iterable[Hashable]) -> None:
+    """Raise ValueError if a value appears twice."""
     twice = [value for value, times in Counter(values).items() if times > 1]
     if twice:
         raise ValueError(f"{what} must differ from one another, got {twice} more than once")

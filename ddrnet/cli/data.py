@@ -118,8 +118,8 @@ def run_synthesize(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Print a line per problem and one per split; 1 if there is a problem."""
-    from ddrnet.data.checking import unreadable
     from ddrnet.data.opening import scan_every_split
+    from ddrnet.data.samples import unreadable
 
     splits: dict[str, dict[str, Any]] = {}
     for split, scan in scan_every_split(args.root).items():
@@ -140,6 +140,8 @@ def run_stats(args: argparse.Namespace) -> int:
     from ddrnet.data.statistics import draw_shares, measure
 
     dataset = open_dataset(args.root, split=args.split)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     found = measure(dataset)
     split = dataset.split or "all"
     rows = [

@@ -107,10 +107,15 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the scores; of several processes the first one prints."""
     from ddrnet.cli.processes import joined
+    from ddrnet.data import open_dataset
+    from ddrnet.data.opening import recognise
 
+    kind = args.dataset or recognise(args.data_path)  # a wrong path fetches no weights
     with joined(args.device) as (device, first):
         model = trained_model(args.model, args.checkpoint)
-        dataset = _open(args, model)
+        # Own data without classes.txt has the classes of the model.
+        classes = [replace(row, id=-1) for row in model.classes]
+        dataset = open_dataset(args.data_path, kind, args.split, class_names=classes)
         scores = _evaluate(args, model, dataset, device)
         if first:
             _print(args, scores, dataset)
@@ -136,14 +141,6 @@ def _evaluate(
         save_labels=args.save_labels,
         submission=args.submission,
     )
-
-
-def _open(args: argparse.Namespace, model: DDRNet) -> FileDataset:
-    """Open the data set; own data without `classes.txt` has the classes of the model."""
-    from ddrnet.data import open_dataset
-
-    numbered = [replace(row, id=-1) for row in model.classes]
-    return open_dataset(args.data_path, args.dataset, args.split, class_names=numbered)
 
 
 def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -15,46 +15,45 @@ from ddrnet.files import StrPath
 from ddrnet.labels import ClassLabel, Color, LabelTable, label_table
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-"""Files with another ending are passed over."""
+"""Suffixes of image files, in lower case; files with another suffix are skipped."""
 
-
-IGNORE_HINT = (
-    "ignore_values=(VALUE,) or a ClassLabel with train_id=255 ignores a value, and the id of a "
-    "ClassLabel names the value of its class"
+_HINT = (
+    "ignore_values=(VALUE,) ignores a value, ClassLabel(NAME, COLOR, id=VALUE) makes a class of it"
 )
-"""How classes given in Python tell what a label value means."""
+"""Ends the error about an unknown value where the classes were given in Python."""
 
 
 class SegmentationFolder(FileDataset):
-    """Images and label files of the same names in two folders, subfolders included.
+    """A folder of images and a folder of label files with the same names, subfolders included.
 
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its train ids, (H, W), with 255 where
     ignored. A grey or palette label file holds the number of a class at each pixel, or 255 where
-    ignored; an RGB label file holds the colours of the classes. Every value is checked when read.
-    `ddrnet.data.open_dataset` opens a whole folder of such data with its `classes.txt`.
+    ignored. An RGB label file holds the colours of the classes. Every value is checked when read.
+    `ddrnet.data.open_dataset` opens such data together with its `classes.txt`.
 
     Args:
         images: The folder of images: PNG, JPEG, WebP, BMP or TIFF.
         labels: The folder of label files, which may be the same one if `label_suffix` is given.
         class_names: Names, numbered 0, 1, 2, ...; or a mapping of names to colours; or `ClassLabel`
-            rows, whose `id`, where given, is the label file's value and whose `color` an RGB label
-            file's colour (of a binary mask of 0 and 255 the second row has `id=255`); or a
-            `LabelTable`. Rows with `train_id=255` are ignored.
+            rows; or a `LabelTable`. The `id` of a row is its value in grey and palette files (in a
+            binary mask of 0 and 255 the second row has `id=255`), and `color` its colour in RGB
+            files. Rows with `train_id=255` are ignored.
         ignore_values: Further values of label files that are ignored, such as 4 for "unlabelled".
-        label_suffix: What a label file's name has more than its image's: "_L" for `NAME_L.png`.
-        names: The samples to take, each named by its path below `images` without its ending; all
-            by default.
+        label_suffix: Follows the name of the image in the name of its label file: "_L" if the
+            labels of `NAME.jpg` are `NAME_L.png`.
+        names: The samples to take, each a path below `images` without file extension; all by
+            default.
         transforms: Called with the image and the labels; returns the two.
         label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
         cache_dir: A folder that keeps decoded samples, 4 bytes per pixel.
         seed: The seed of every random choice, with the epoch and the index.
-        split: What the samples are called as a whole, for `repr` and reports.
+        split: The name of these samples, for `repr` and reports.
 
     Raises:
         ValueError: If the classes contradict each other.
-        DatasetError: If a folder is missing or empty, an image has no labels or labels have no
-            image, or one of `names` is missing; when read, if a value is of no class: the message
-            names the file and the values.
+        DatasetError: If a folder is missing or empty, an image or a label file lacks its
+            counterpart, or one of `names` is missing; when read, if a value belongs to no class.
+            The message names the file and the values.
     """
 
     def __init__(
@@ -76,10 +75,10 @@ class SegmentationFolder(FileDataset):
             values = {*class_names.ignore_values, *ignore_values}
             table = replace(class_names, ignore_values=tuple(sorted(values)))
         else:
-            table = label_table(class_names, ignore_values=ignore_values, hint=IGNORE_HINT)
+            table = label_table(class_names, ignore_values=ignore_values, hint=_HINT)
         scan = scan_folders(Path(images), Path(labels), label_suffix, table, names)
         super().__init__(
-            scan.complete_samples("images with labels", Path(images)),
+            scan.complete_samples("set of images with labels", Path(images)),
             table.classes,
             transforms=transforms,
             label_dtype=label_dtype,
@@ -97,17 +96,17 @@ def scan_folders(
     table: LabelTable,
     names: Iterable[str] | None = None,
 ) -> Scan:
-    """Return the images with labels of two folders and what is missing.
+    """Pair the images and label files of two folders.
 
     Args:
         images: The folder of images.
         labels: The folder of label files.
-        label_suffix: What a label file's name has more than its image's.
+        label_suffix: Follows the name of the image in the name of its label file.
         table: The classes of the label files.
-        names: The samples to take; all by default.
+        names: The names of the samples to take; all by default.
 
     Raises:
-        DatasetError: If two files differ only in their endings.
+        DatasetError: If two files differ only in their extensions.
     """
     label_files = _files(labels, label_suffix)
     image_files = _files(images, "")
@@ -132,15 +131,19 @@ def scan_folders(
     return Scan(samples, (*problems, *lonely), expected)
 
 
+def is_image_file(path: PurePath) -> bool:
+    """Return whether a file has an image's suffix and is not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def _files(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return image files by their path below `folder`, without `suffix` and the file's ending."""
+    """Return image files by their path below `folder`, without `suffix` and file extension."""
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        is_image = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        if not is_image or not path.stem.endswith(suffix):
+        if not is_image_file(path) or not path.stem.endswith(suffix):
             continue
         name = (path.relative_to(folder).parent / path.stem.removesuffix(suffix)).as_posix()
         if name in files:
-            raise DatasetError(f"{files[name]} and {path} differ only in their endings")
+            raise DatasetError(f"{files[name]} and {path} differ only in their extensions")
         files[name] = path
     return files

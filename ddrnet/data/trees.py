@@ -1,4 +1,4 @@
-"""Folders of images and labels: what was found, what is missing, and one error that shows both."""
+"""Scans of folders: the samples found, the files missing, and one error that shows both."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ddrnet.errors import DatasetError
 from ddrnet.labels import LabelTable
 
 _SHOWN = 5
-"""How many problems, and how many entries of a folder, an error lists."""
+"""Number of problems, and of entries of a folder, that an error lists."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The samples of a split and everything wrong with its folders.
+    """The samples of a split and the problems of its folders.
 
     Attributes:
         samples: The images with their labels, sorted by name.
         problems: One line per missing folder or file.
-        expected: The paths that make a complete split, relative to the root.
+        expected: The paths of a complete split, relative to the root.
     """
 
     samples: tuple[Sample, ...]
@@ -36,16 +36,20 @@ class Scan:
         )
 
     def complete_samples(self, what: str, root: Path) -> tuple[Sample, ...]:
-        """Return the samples if nothing is wrong.
+        """Return the samples if there is no problem.
 
         Raises:
-            DatasetError: With the problems, the tree that was expected and what `root` holds.
+            DatasetError: Otherwise, see `error`.
         """
-        if not self.problems:
-            return self.samples
+        if self.problems:
+            raise self.error(what, root)
+        return self.samples
+
+    def error(self, what: str, root: Path) -> DatasetError:
+        """Return the error about this scan, with the expected tree and the entries of `root`."""
         more = len(self.problems) - _SHOWN
         problems = [*self.problems[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-        raise DatasetError(
+        return DatasetError(
             f"{root} holds no complete {what}:\n{_indented(problems)}\n"
             f"expected:\n{_indented(self.expected)}\nfound:\n{_indented(_found(root))}"
         )
@@ -54,7 +58,7 @@ class Scan:
 def paired(
     images: Mapping[str, Path], labels: Mapping[str, Path], table: LabelTable
 ) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """Return the samples of names that have both files, and a problem per name that has one."""
+    """Return a sample per name with both files, and a problem per name with one file."""
     samples = (Sample(n, images[n], labels[n], table) for n in sorted(images.keys() & labels))
     lonely = [f"{images[n]} has no labels" for n in sorted(images.keys() - labels)]
     lonely += [f"{labels[n]} has no image" for n in sorted(labels.keys() - images)]

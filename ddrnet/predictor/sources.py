@@ -1,4 +1,4 @@
-"""The image files that paths and folders name."""
+"""Finds image files in files and folders."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
-from ddrnet.data.folder import IMAGE_SUFFIXES
+from ddrnet.data.folder import IMAGE_SUFFIXES, is_image_file
 from ddrnet.files import StrPath
 
 LABELS_SUFFIX = ".labels.png"
 OVERLAY_SUFFIX = ".overlay.png"
-"""Suffixes of the files that `ddrnet predict` writes; folders are searched without them."""
+"""Suffixes of the files that `ddrnet predict` writes; searches of folders skip them."""
 
 
 def find_images(paths: Iterable[StrPath]) -> list[Path]:
-    """Return the image files that these files and folders name, each once.
+    """Return these files, and the images in these folders and their subfolders, each once.
 
-    A file counts whatever its name is. In a folder and its subfolders, in the order of their
-    names, files with an image's ending count; hidden ones, links to folders, and the
-    `*.labels.png` and `*.overlay.png` of earlier runs are passed over.
+    A given file counts whatever its name is. In folders, files with the suffix of an image count,
+    sorted by path. Hidden files, links to folders, and the `*.labels.png` and `*.overlay.png` of
+    earlier runs are skipped.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -28,15 +28,11 @@ def find_images(paths: Iterable[StrPath]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for path in (Path(path).expanduser() for path in paths):
-        for image in _images_in(path) if path.is_dir() else [_existing(path)]:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file or folder {path}")
+        for image in _images_in(path) if path.is_dir() else [path]:
             found.setdefault(os.path.abspath(image), image)
     return list(found.values())
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}")
-    return path
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -51,12 +47,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            is_image = PurePath(name).suffix.lower() in IMAGE_SUFFIXES
-            if (
-                is_image
-                and not name.startswith(".")
-                and not name.endswith((LABELS_SUFFIX, OVERLAY_SUFFIX))
-            ):
+            is_result = name.endswith((LABELS_SUFFIX, OVERLAY_SUFFIX))
+            if is_image_file(PurePath(name)) and not is_result:
                 yield Path(parent, name)
 
 

@@ -97,7 +97,7 @@ def test_check_prints_json(own, capsys):
 
 
 def test_stats_measure_a_split(own, capsys):
-    picture = own / "shares.png"
+    picture = own / "new/shares.png"
     assert main(["data", "stats", str(own), "--out", str(picture)]) == 0
     output = capsys.readouterr().out
     assert [line.split() for line in output.splitlines()[:4]] == [

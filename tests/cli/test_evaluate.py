@@ -164,8 +164,10 @@ def test_a_model_of_more_classes_than_the_data_is_refused(run, tmp_path):
 def test_nothing_to_evaluate_is_one_line(run, tmp_path, root):
     code, _, errors = run("--data-path", tmp_path)
     assert code == 1
-    assert "no layout that is known" in errors
-    assert "does not exist" in run("--data-path", tmp_path / "absent")[2]
+    assert "no known layout" in errors
+    _, _, errors = run("--data-path", tmp_path / "absent", weights=("--model", "ddrnet_23_slim"))
+    assert "does not exist" in errors
+    assert "fetching" not in errors
     assert "Cityscapes split 'train'" in run("--data-path", root, "--split", "train")[2]
     assert "split must be one of" in run("--data-path", root, "--split", "vla")[2]
     assert "camvid" in run("--data-path", root, "--dataset", "camvid")[2].lower()

@@ -51,7 +51,7 @@ def test_rows_with_colors_read_color_labels(tmp_path):
     write(tmp_path, "a")
     save_png(tmp_path / "labels/a.png", np.full((6, 9, 3), [200, 0, 0]))
     assert read(tmp_path, rows)[0][1].unique().tolist() == [1]
-    with pytest.raises(DatasetError, match=r"a\.png holds colours .*\(200, 0, 0\)"):
+    with pytest.raises(DatasetError, match=r"holds colours .*\(200, 0, 0\).*'water 0 0 255'"):
         read(tmp_path)[0]
 
 
@@ -73,6 +73,8 @@ def test_a_mapping_names_the_colors_of_classes(tmp_path):
     dataset = read(tmp_path, {"ground": (1, 2, 3), "sky": (200, 0, 0)})
     assert dataset[0][1].unique().tolist() == [1]
     assert dataset.classes[1].color == (200, 0, 0)
+    with pytest.raises(ValueError, match=r"colours must differ .*\(1, 2, 3\)"):
+        read(tmp_path, {"ground": (1, 2, 3), "sky": (1, 2, 3)})
 
 
 def test_values_are_ignored_that_the_caller_names(tmp_path):
@@ -107,7 +109,7 @@ def test_values_of_no_class_are_named_with_their_file(tmp_path):
         (lambda root: (root / "images/a.png").unlink(), r"labels/a\.png has no image"),
         (lambda root: (root / "labels").rename(root / "masks"), r"no image files in .*labels"),
         (lambda root: (root / "images").rename(root / "imgs"), "images does not exist"),
-        (lambda root: (root / "images/a.bmp").write_bytes(b""), "differ only in their endings"),
+        (lambda root: (root / "images/a.bmp").write_bytes(b""), "differ only in their extensions"),
     ],
 )
 def test_folders_that_do_not_match_are_refused(tmp_path, change, says):

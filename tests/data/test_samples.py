@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from data_files import save_png
+from data_files import save_png, write_cityscapes
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from references import map_ids_one_by_one
 
-from ddrnet.data.samples import Sample, read_labels, read_sample
+from ddrnet.data import Cityscapes
+from ddrnet.data.samples import Sample, read_labels, read_sample, unreadable
 from ddrnet.errors import DatasetError
 from ddrnet.labels import CAMVID_RAW, CITYSCAPES, ClassLabel, LabelTable, class_labels
 
@@ -97,3 +98,16 @@ def test_missing_and_empty_files_are_named(tmp_path, broken, content, says):
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=rf"{says}.*{broken}\.png|{broken}\.png.*{says}"):
         read_sample(good)
+
+
+def test_everything_unreadable_is_reported_once(tmp_path):
+    write_cityscapes(tmp_path, {"train": {"aachen": 6}})
+    samples = Cityscapes(tmp_path, "train").samples
+    samples[0].image.write_bytes(b"")
+    samples[2].labels.write_bytes(samples[2].labels.read_bytes()[:80])
+    save_png(samples[3].labels, np.full((24, 40), 99))
+    save_png(samples[5].image, np.zeros((9, 9, 3)))
+    problems = list(unreadable(samples))
+    assert len(problems) == 4
+    for problem, sample in zip(problems, (samples[i] for i in (0, 2, 3, 5)), strict=True):
+        assert sample.name in problem
