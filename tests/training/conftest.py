@@ -1,4 +1,4 @@
-"""What the tests of training share."""
+"""Fixtures of the training tests."""
 
 import signal
 import sys
@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))
 
 @pytest.fixture
 def fresh_process():
-    """One thread, as the other processes have; accelerate's state and the signals as before."""
+    """Use one thread, as the other processes do; restore signals and accelerate's state after."""
     threads, handlers = torch.get_num_threads(), [signal.getsignal(n) for n in (2, 15)]
     torch.set_num_threads(1)
     yield
@@ -23,3 +23,9 @@ def fresh_process():
     torch.set_num_threads(threads)
     for number, handler in zip((2, 15), handlers, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def accelerator(fresh_process):
+    """The accelerator of one process on the CPU."""
+    return accelerate.Accelerator(cpu=True)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from training_runs import ALONE
 
 import ddrnet
 from ddrnet.training.batches import Batches, GlobalBatches
@@ -49,10 +48,10 @@ def some(stream, count):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_batches_go_on_from_any_step(workers):
+def test_batches_go_on_from_any_step(workers, accelerator):
     def batches():
         settings = Settings(batch_size=2, accumulation=2, workers=workers)
-        return Batches(Numbers(15, (64, 64)), settings, ALONE)
+        return Batches(Numbers(15, (64, 64)), settings, accelerator)
 
     whole = some(batches().after(0), 12)
     assert batches().steps_per_epoch == 3
@@ -61,11 +60,11 @@ def test_batches_go_on_from_any_step(workers):
         assert some(batches().after(step), 12 - 2 * step) == whole[2 * step :]
 
 
-def test_workers_are_out_of_reach_of_signals_to_the_group():
+def test_workers_are_out_of_reach_of_signals_to_the_group(accelerator):
     class Groups(Numbers):
         def __getitem__(self, index):
             return torch.tensor(os.getpgrp()), torch.tensor(os.getpid())
 
-    batches = Batches(Groups(2, (64, 64)), Settings(batch_size=2, workers=1), ALONE)
+    batches = Batches(Groups(2, (64, 64)), Settings(batch_size=2, workers=1), accelerator)
     groups, workers = next(batches.after(0))
     assert groups.tolist() == workers.tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 import golden_data
 import pytest
 import torch
-from training_runs import ALONE, newest, run_here, started, write_labelled_folder
+from training_runs import newest, run_here, started, write_labelled_folder
 
 import ddrnet
 from ddrnet import factory
@@ -18,8 +18,14 @@ NANO, SLIM = "ddrnet_23_nano", "ddrnet_23_slim"
 CITYSCAPES, CAMVID = ddrnet.CITYSCAPES.classes, ddrnet.CAMVID.classes
 
 
-def initialised(init, classes=CAMVID, **settings):
-    return building.build_network(Settings(**{"model": NANO, **settings}), init, classes, ALONE)
+@pytest.fixture
+def initialised(accelerator):
+    """Build a network as a run does."""
+
+    def build(init, classes=CAMVID, model=NANO):
+        return building.build_network(Settings(model=model), init, classes, accelerator)
+
+    return build
 
 
 @pytest.fixture
@@ -36,7 +42,9 @@ HEADS = {f"{head}.conv2.{name}" for head in ("head", "aux_head") for name in ("w
 
 
 @pytest.mark.parametrize("name", ["own.pth", "folder"])
-def test_own_weights_of_other_classes_leave_the_last_convolutions(own, name, tmp_path, caplog):
+def test_own_weights_of_other_classes_leave_the_last_convolutions(
+    own, name, tmp_path, caplog, initialised
+):
     with caplog.at_level(logging.INFO):
         model = initialised(str(tmp_path / name))
     assert model.classes == CAMVID
@@ -63,7 +71,7 @@ def test_a_run_starts_from_the_checkpoint_of_another(tmp_path, fresh_process):
     assert run.network.num_classes == 3
 
 
-def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog):
+def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog, initialised):
     official = golden_data.state_dict(golden_data.keys("official")[SLIM])
     asked = []
 
@@ -83,7 +91,7 @@ def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog):
     assert model.pretrained is None
 
 
-def test_weights_that_ship_are_a_start_for_other_classes(caplog):
+def test_weights_that_ship_are_a_start_for_other_classes(caplog, initialised):
     caplog.set_level(logging.INFO)
     for name in ddrnet.list_models(NANO, pretrained=True):
         model = initialised(name.partition(".")[2], classes=["one", "two"])
@@ -93,7 +101,7 @@ def test_weights_that_ship_are_a_start_for_other_classes(caplog):
         assert f"starting from {name}" in caplog.text
 
 
-def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
+def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch, initialised):
     def fail(row, cache_dir):
         raise ddrnet.WeightsUnavailableError("no network")
 
@@ -116,6 +124,6 @@ def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch):
         ("ddrnet_32", "none", "did you mean"),
     ],
 )
-def test_a_wrong_start_says_what_to_pass(model, init, message):
+def test_a_wrong_start_says_what_to_pass(model, init, message, initialised):
     with pytest.raises(ValueError, match=message):
         initialised(init, model=model)

@@ -1,6 +1,5 @@
 """The training loop in several processes: gloo on the CPU, as GPUs do it with NCCL."""
 
-import json
 import os
 import shlex
 import signal
@@ -16,6 +15,7 @@ from training_runs import (
     assert_same_losses,
     assert_same_run,
     free_port,
+    log_of,
     newest,
     run_here,
     torchrun,
@@ -54,19 +54,15 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, launcher):
 
 
 VALIDATE = """
-    import json, os, sys
+    import os, sys
+    from pathlib import Path
+
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size)
     )
     sys.path.insert(0, {here!r})
     from training_runs import typed
     from ddrnet.training import loop
-
-    class Monitor:
-        overlays = 0
-
-        def scores(self, step, scores, names, best):
-            print(json.dumps([scores.confusion.tolist(), scores.mean_iou, best]))
 
     torch.set_num_threads(1)
     run, progress = loop.start(typed({words!r}))
@@ -75,27 +71,29 @@ VALIDATE = """
         for name, statistics in run.network.named_buffers():
             if name.endswith("running_mean"):  # as if each had seen batches of its own
                 statistics.add_(torch.randn(len(statistics)) + rank)
-    loop.validate(run, progress, Monitor())
+    monitor = loop.Monitor(Path({folder!r}), 0, rank == 0, {{}})
+    monitor.progress(0, 1, 0.0, 1.0, 1.0, 1)
+    loop.validate(run, progress, monitor)
+    monitor.close()
+    print(progress.best)
 """
 
 
 def test_validation_is_the_same_in_any_number_of_processes(tmp_path):
     data = write_labelled_folder(tmp_path / "data", val_images=7)
     words = [*TINY, "--data", "folder", "--data-path", str(data)]
-    results = set()
+    scores = []
     for size in (1, 2, 3):
         folder = tmp_path / str(size)
         folder.mkdir()
         given = [*words, "--output", str(folder / "run")]
-        code = VALIDATE.format(here=str(Path(__file__).parent), words=given)
-        outputs = run_in_group(code, folder, size)
-        assert len(outputs) == size
-        results.update(output.strip() for output in outputs)
-    (result,) = results
-    confusion, mean_iou, best = json.loads(result)
-    assert sum(map(sum, confusion)) == 7 * 64 * 64
-    assert mean_iou == best
-    assert sum(map(any, zip(*confusion, strict=True))) > 1, "more than one class is predicted"
+        code = VALIDATE.format(here=str(Path(__file__).parent), words=given, folder=str(folder))
+        best = set(run_in_group(code, folder, size))
+        scores.append(log_of(folder)[-1])
+        assert best == {f"{scores[-1]['mean_iou']}\n"}, "every process knows the score"
+    assert scores[0] == scores[1] == scores[2]
+    assert len(scores[0]["iou"]) == 3
+    assert sum(iou > 0 for iou in scores[0]["iou"].values()) > 1, "more than one class is predicted"
 
 
 def by_hand(folder, *words):

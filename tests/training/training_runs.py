@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import accelerate
 import numpy as np
@@ -26,9 +25,6 @@ TINY = shlex.split(
     "--model ddrnet_23_nano --init none --data synthetic --synthetic-size 64x128 --crop-size 64 "
     "--batch-size 2 --workers 0 --precision no --class-weights none --cpu"
 )
-ALONE = SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"))
-"""What the parts of a run ask an accelerator for."""
-
 FEW_CLASSES = ("one", "two", "three")
 
 
