@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import golden_data
@@ -40,6 +41,8 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
         Image.effect_noise((96, 64), 80).convert("RGB").save(path)
+    for log in (ROOT / "docs" / "training").glob("*.jsonl"):
+        shutil.copy(log, tmp_path)
     for split in ("train", "val"):
         write_own_data(tmp_path / "my-data", split)
     monkeypatch.chdir(tmp_path)
@@ -67,7 +70,7 @@ def test_python_runs(code):
 
 @pytest.mark.parametrize("block", list(fences("bash")))
 def test_ddrnet_commands_run(block, workplace):
-    for line in block.splitlines():
+    for line in block.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["ddrnet"]:
             assert main(words[1:]) == 0, line

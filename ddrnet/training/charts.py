@@ -106,10 +106,11 @@ def draw_confusion(
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
-    """Return the exponential running average."""
-    averages = list(values[:1])
-    for value in values[1:]:
-        averages.append(_SMOOTHING * averages[-1] + (1 - _SMOOTHING) * value)
+    """Return the exponential running averages; the first value weighs no more than another."""
+    averages, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = _SMOOTHING * total + value, _SMOOTHING * weight + 1
+        averages.append(total / weight)
     return averages
 
 
