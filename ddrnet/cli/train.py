@@ -26,9 +26,12 @@ def add_parser(subparsers: Any) -> None:
         "train",
         help="train a model",
         usage="%(prog)s [--recipe NAME] [--OPTION VALUE ...] [--resume [PATH]] [--print-config]",
-        description="Train on Cityscapes, CamVid or your own folder, on one device or many: "
-        "torchrun --nproc-per-node N -m ddrnet train ... The defaults are those of the recipe "
-        f"{DEFAULT_RECIPE}; another --recipe has its own, and any option overrides them.",
+        description=textwrap.fill(
+            "Train on Cityscapes, CamVid or your own folder, on one device or many: "
+            "torchrun --nproc-per-node N -m ddrnet train ... The defaults are those of the recipe "
+            f"{DEFAULT_RECIPE}; another --recipe has its own, and any option replaces them.",
+            98,
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n\n".join(
             textwrap.fill(f"{name}: {recipe.about}", 98) for name, recipe in RECIPES.items()

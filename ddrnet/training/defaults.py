@@ -50,8 +50,9 @@ def fitted(settings: Settings, dataset: SegmentationDataset) -> Settings:
         logger.info("--precision %s: %s", chosen["precision"], reason)
     if settings.class_weights == "auto":
         chosen["class_weights"] = "cityscapes" if are_cityscapes else "none"
-        reason = "published for these classes" if are_cityscapes else "none are published"
-        logger.info("--class-weights %s: %s", chosen["class_weights"], reason)
+        found = "class weights" if are_cityscapes else "no class weights"
+        weights = chosen["class_weights"]
+        logger.info("--class-weights %s: %s are published for these classes", weights, found)
     return replace(settings, **chosen)
 
 

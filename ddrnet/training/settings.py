@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+_PROCESSORS = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 
 GROUPS = {
     "data": "data",
@@ -124,7 +129,11 @@ class Settings:
         "auto", "mixed precision; auto takes bf16 or fp16 on CUDA, else no"
     )
     channels_last: bool = _option(True, "store activations with channels innermost")
-    workers: int = _option(4, "loader processes per training process")
+    workers: int = _option(
+        min(4, _PROCESSORS),
+        "loader processes per training process",
+        shown="4, or the number of processors where that is lower",
+    )
     cpu: bool = _option(False, "use no accelerator")
 
     output: str | None = _option(

@@ -31,7 +31,7 @@ def test_automatic_settings_fit_and_the_log_says_why(caplog):
     caplog.set_level("INFO")
     settings = fitted(typed(["--cpu"]), Images(CAMVID))
     assert (settings.class_weights, settings.precision) == ("none", "no")
-    assert "--class-weights none: none are published" in caplog.text
+    assert "--class-weights none: no class weights are published" in caplog.text
     assert "--precision no: without CUDA" in caplog.text
 
 
