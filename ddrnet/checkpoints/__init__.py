@@ -1,8 +1,8 @@
-"""State dicts in, state dicts out: checkpoints of every family, read safely and fitted strictly."""
+"""State dicts in, state dicts out: checkpoints of every family, read safely, fitted strictly."""
 
 from ddrnet.checkpoints.contents import Contents as Contents
 from ddrnet.checkpoints.contents import describe as describe
-from ddrnet.checkpoints.families import detect_family as detect_family
+from ddrnet.checkpoints.dialects import detect_family as detect_family
 from ddrnet.checkpoints.fitting import Fit as Fit
 from ddrnet.checkpoints.fitting import fit_state_dict as fit_state_dict
 from ddrnet.checkpoints.fitting import mismatch as mismatch

@@ -1,8 +1,8 @@
-"""Files of `torch.save`, read without running a line of them.
+"""Files of `torch.save`, read without running any code in them.
 
-torch's safe reader refuses a file that names any class it does not know, and training frameworks
-keep such things beside the weights: buffers, options, numpy scalars. Here an inert stand-in takes
-the place of each, and the same safe reader goes over the file again.
+torch's safe reader refuses a file that names an unknown class, and training frameworks save such
+objects beside the weights: buffers, options, numpy scalars. Here an inert stand-in replaces each
+of these classes, and the same safe reader reads the file again.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ddrnet.checkpoints.scanning import Filling, Scanner
 from ddrnet.errors import CheckpointError, UnsafeCheckpointError
 
 BLOCKED_MODULES = frozenset({"nt", "os", "posix", "sys"})
-"""Modules that torch's safe reader never looks into, whatever it is told to allow."""
+"""Modules whose names torch's safe reader always refuses, even if they are allowed."""
 
 ZIP_MAGIC = b"PK\x03\x04"
-"""What files of today's format begin with."""
+"""First bytes of files in the current format."""
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 """The number in the first pickle of a legacy file. Source: torch.serialization.MAGIC_NUMBER."""
 
-_LEGACY_PICKLES = 5  # that number, a version, the system, the object, the keys of its storages
+_LEGACY_PICKLES = 5  # magic number, version, system, object, storage keys
 _SAFE_PROTOCOL = 2
 
-# A damaged pickle makes torch's reader stumble over its own stack, memo or file.
-_STUMBLES = (
+# A damaged pickle breaks torch's reader at its own stack, memo or file.
+_DAMAGE = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -50,18 +50,18 @@ _STUMBLES = (
     zipfile.BadZipFile,
 )
 
-_allowing = threading.Lock()  # torch keeps one list of allowed names for the whole process
+_allowing = threading.Lock()  # torch has one list of allowed names per process
 
 
 class StandIn:
-    """Takes the place of a foreign class or function; whatever it is handed, it does nothing.
+    """Replaces a foreign class or function, accepts any arguments and does nothing.
 
-    An object of it equals its class, because torch calls nothing that is not equal to an allowed
-    class or function, and a pickle may call what a call has returned.
+    An instance equals its class: torch only calls objects that equal an allowed class or function,
+    and a pickle may call the result of a call.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make an object of whatever the pickle hands over."""
+        """Make an object from any arguments."""
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +72,7 @@ class StandIn:
         return self
 
     def __setstate__(self, state: Any) -> None:
-        """Forget the state."""
+        """Ignore the state."""
 
     def __eq__(self, other: object) -> bool:
         return other is self or other is type(self)
@@ -82,12 +82,12 @@ class StandIn:
 
 class _ListStandIn(StandIn):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return []  # torch's safe reader appends to true lists only
+        return []  # torch's safe reader appends only to real lists
 
 
 class _DictStandIn(StandIn):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return OrderedDict()  # and sets items of true dictionaries only
+        return OrderedDict()  # and sets items only in real dictionaries
 
 
 _STAND_INS: dict[Filling, type[StandIn]] = {
@@ -98,38 +98,38 @@ _STAND_INS: dict[Filling, type[StandIn]] = {
 
 
 def load_pickled(path: Path) -> object:
-    """Read a file of `torch.save`, of today's zip format or the legacy one, onto the CPU.
+    """Read a file of `torch.save`, in the zip or the legacy format, onto the CPU.
 
     Returns:
-        What was saved; objects of foreign classes are `StandIn`s, lists or dictionaries.
+        The saved object; objects of foreign classes become `StandIn`s, lists or dictionaries.
 
     Raises:
-        CheckpointError: If it is damaged, or torch did not write it.
+        CheckpointError: If the file is damaged, or torch did not write it.
         UnsafeCheckpointError: If it names a function of a module that torch blocks.
     """
     try:
         _check_archive(path)
         return _load(path)
-    except _STUMBLES as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"{path} is damaged or incomplete ({_reason(error)}): fetch or save it again"
         ) from error
 
 
 def refuse_plain_pickle(path: Path) -> NoReturn:
-    """Say of a pickle that torch did not write why it is not read.
+    """Raise an error explaining why this pickle, which torch did not write, is refused.
 
     Raises:
-        CheckpointError: Always.
+        CheckpointError: In every other case.
         UnsafeCheckpointError: If it names a function of a module that torch blocks.
     """
     try:
         _check_globals(path, _scan(path))
-    except _STUMBLES as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is a damaged pickle ({_reason(error)})") from error
     raise CheckpointError(
-        f"{path} is a plain pickle, which only unsafe ways could read: load it where it was made "
-        "and save the state dict with torch.save"
+        f"{path} is a plain pickle, which cannot be read safely: load it where it was made and "
+        "save the state dict with torch.save"
     )
 
 
@@ -145,13 +145,13 @@ def _load(path: Path) -> object:
     except pickle.UnpicklingError as error:
         names = ", ".join(sorted(".".join(found) for found in scanner.globals))
         raise CheckpointError(
-            f"torch cannot read {path} safely ({_reason(error)}), it names {names}: load it where "
-            "it was made and save the state_dict() alone"
+            f"torch cannot read {path} safely ({_reason(error)}); it names {names}. Load it where "
+            "it was made and save only the state_dict()"
         ) from error
 
 
 def _torch_load(path: Path) -> object:
-    with path.open("rb") as file:  # given a path, torch goes by its extension
+    with path.open("rb") as file:  # torch would choose the format by the extension of a path
         content: object = torch.load(file, map_location="cpu", weights_only=True)
     return content
 
@@ -172,8 +172,8 @@ def _check_archive(path: Path) -> None:
         )
     if not any(_is_data(name) for name in names):
         raise CheckpointError(
-            f"{path} is a zip archive that torch.save did not write, it holds "
-            f"{', '.join(names[:5]) or 'nothing'}: unpack it if the checkpoint is inside"
+            f"{path} is a zip archive that torch.save did not write; it holds "
+            f"{', '.join(names[:5]) or 'nothing'}. Unpack it if the checkpoint is inside"
         )
 
 
@@ -201,7 +201,7 @@ def _check_globals(path: Path, scanner: Scanner) -> None:
     blocked = sorted(name for name in names if name.partition(".")[0] in BLOCKED_MODULES)
     if blocked:
         raise UnsafeCheckpointError(
-            f"{path} is not safe: it asks for {', '.join(blocked)}. Nothing of it was run; get the "
+            f"{path} is not safe: it imports {', '.join(blocked)}. No code of it was run; get the "
             "weights from a source you trust"
         )
     if scanner.protocol > _SAFE_PROTOCOL:
@@ -212,7 +212,7 @@ def _check_globals(path: Path, scanner: Scanner) -> None:
 
 
 def _stand_ins(scanner: Scanner) -> list[Any]:
-    """Return a class for every name, called like it, so that errors can say what a file holds."""
+    """Return an inert class per name; it bears that name, which errors then mention."""
     return [
         (type(found.name, (_STAND_INS[filling],), {}), spelling)
         for found, filling in scanner.globals.items()

@@ -3,57 +3,92 @@
 from __future__ import annotations
 
 import re
-from os import PathLike
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ddrnet.checkpoints.pickles import LEGACY_MAGIC, ZIP_MAGIC, load_pickled, refuse_plain_pickle
-from ddrnet.checkpoints.unwrapping import unwrap
+from ddrnet.checkpoints.pickles import (
+    LEGACY_MAGIC,
+    ZIP_MAGIC,
+    StandIn,
+    load_pickled,
+    refuse_plain_pickle,
+)
 from ddrnet.errors import CheckpointError
+from ddrnet.files import StrPath
+
+WRAPPERS = (
+    "ema_net",
+    "state_dict_ema",
+    "model_ema",
+    "ema_model",
+    "ema",
+    "net",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "network",
+    "weights",
+)
+"""Entries of training dictionaries that hold the network, averaged weights first.
+
+mmengine's `ema_state_dict` is missing on purpose: next to it, `state_dict` holds the averaged
+weights.
+"""
 
 _HEAD = 512
-_LARGEST_HEADER = 100_000_000  # bytes, as the safetensors format lays down
+_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
+_DEPTH = 4  # nested dictionaries; a pickle may hold a dictionary that contains itself
+_PREFIXES = re.compile(r"^(?:(?:module|model|net|network)\.)+")
+_INSERTED = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Key parts that torch adds for compiled, sharded or recomputed parts of a network."""
 
-_STRANGERS = (
+_NOT_THE_NETWORK = re.compile(r"\w*(?:loss|criterion)\w*\.|n_averaged$", re.IGNORECASE)
+
+_OTHER_FORMATS = (
     (
         rb"\s*<(!doctype|html|head|\?xml)",
         "a web page: the download ended at a quota, permission or log-in page, fetch it again",
     ),
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file it stands for: `git lfs pull`"),
-    (rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", "an ONNX model: give the checkpoint it was made from"),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", "an ONNX model: pass the checkpoint it was made from"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "compressed: unpack it first"),
     (rb"\x89HDF", "an HDF5 file: save the state dict with torch.save or as safetensors"),
     (rb"(?s).{257}ustar", "a tar archive: unpack it if the checkpoint is inside"),
     (rb"[\t\n\r -~]+$", "a text file"),
 )
+"""How files of other formats begin, and what the error says about them."""
 
 
-def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Read the network's tensors from a checkpoint file, running nothing of it.
+def read_state_dict(path: StrPath) -> dict[str, Tensor]:
+    """Read the network's tensors from a checkpoint file without running any code in it.
 
     The content decides the format, not the extension: safetensors, or torch's zip or legacy
-    format, read with `weights_only=True`; objects of foreign classes beside the tensors are
-    skipped. In a training dictionary the network is looked for, averaged weights first; prefixes
-    such as `module.` and `model.`, and the tensors of the loss, are dropped.
+    format, read with `weights_only=True`. Objects of foreign classes are skipped. A training
+    dictionary is searched for the network, averaged weights first. Prefixes such as `module.` and
+    `model.` are removed, and tensors of the loss are dropped.
 
     Args:
         path: The file.
 
     Returns:
-        Tensors on the CPU, of the file's dtypes, under the names that their family gave them.
+        Tensors on the CPU with the file's dtypes, under the names of their family.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If it is damaged or holds something else; the message says what.
+        CheckpointError: If the file is damaged or holds something else; the message names it.
         UnsafeCheckpointError: If it is a pickle that names code torch refuses to load.
     """
     file = Path(path).expanduser()
     if file.is_dir():
         raise CheckpointError(
-            f"{file} is a folder: give the file inside, or name the model 'local-dir:{file}' if "
+            f"{file} is a folder: pass the file inside, or name the model 'local-dir:{file}' if "
             "ddrnet.save_pretrained wrote it"
         )
     if not file.exists():
@@ -65,35 +100,85 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
         raise CheckpointError(f"{file}: {error}") from None
 
 
+def unwrap(content: object) -> dict[str, Tensor]:
+    """Return the network's tensors, with the prefixes of wrapping modules removed from the names.
+
+    Args:
+        content: A state dict, or a training dictionary that contains one.
+
+    Raises:
+        CheckpointError: If there are no tensors, or two with the same name.
+    """
+    network = _find_network(content, _DEPTH)
+    state: dict[str, Tensor] = {}
+    for key, value in network.items() if network else ():
+        if not isinstance(key, str) or not _is_dense(value):
+            continue
+        name = _PREFIXES.sub("", _INSERTED.sub("", key))
+        if _NOT_THE_NETWORK.match(name):
+            continue
+        if name in state:
+            raise CheckpointError(f"the checkpoint holds {name} twice, under different prefixes")
+        tensor = value.detach()
+        # A view would keep its whole storage alive.
+        is_whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+        state[name] = tensor if is_whole else tensor.clone()
+    if not state:
+        raise CheckpointError(_describe_other(content))
+    return state
+
+
 def _read(file: Path) -> object:
+    """Read a file in the format that its first bytes name."""
     with file.open("rb") as opened:
         head = opened.read(_HEAD)
-    if _is_safetensors(head):
-        return _read_safetensors(file)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        try:
+            return load_file(file, device="cpu")
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{file} is damaged or incomplete ({error}): fetch or save it again"
+            ) from error
     if head.startswith(ZIP_MAGIC) or LEGACY_MAGIC in head[:32]:
         return load_pickled(file)
     if head.startswith(b"\x80"):
         refuse_plain_pickle(file)
-    raise CheckpointError(f"{file} is {_name_stranger(head)}")
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER
-
-
-def _read_safetensors(file: Path) -> object:
-    try:
-        return load_file(file, device="cpu")
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{file} is damaged or incomplete ({error}): fetch or save it again"
-        ) from error
-
-
-def _name_stranger(head: bytes) -> str:
     if not head:
-        return "empty: fetch or save it again"
-    for pattern, name in _STRANGERS:
+        raise CheckpointError(f"{file} is empty: fetch or save it again")
+    for pattern, name in _OTHER_FORMATS:
         if re.match(pattern, head, re.IGNORECASE):
-            return name
-    return f"of no known format; it begins with {head[:16]!r}"
+            raise CheckpointError(f"{file} is {name}")
+    raise CheckpointError(f"{file} has no known format; it begins with {head[:16]!r}")
+
+
+def _find_network(content: object, depth: int) -> Mapping[object, object] | None:
+    """Return the innermost dictionary that holds the network's tensors."""
+    if not isinstance(content, Mapping) or depth == 0:
+        return None
+    for name in WRAPPERS:
+        inner = _find_network(content.get(name), depth - 1)
+        if inner is not None:
+            return inner
+    return content if any(map(_is_dense, content.values())) else None
+
+
+def _is_dense(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def _describe_other(content: object) -> str:
+    """Describe a checkpoint without tensors, and say what to do."""
+    inside = [content.get(name) for name in WRAPPERS] if isinstance(content, Mapping) else [content]
+    for value in inside:
+        if isinstance(value, StandIn):
+            return (
+                f"the checkpoint holds a pickled {type(value).__name__}, not its tensors: load it "
+                "where it was made and save its state_dict()"
+            )
+    if not isinstance(content, Mapping):
+        return f"the checkpoint holds a {type(content).__name__}, not tensors by name"
+    entries = ", ".join(f"{key} ({type(value).__name__})" for key, value in content.items())
+    return (
+        f"the checkpoint holds no tensors, neither directly nor in {', '.join(WRAPPERS)}; its "
+        f"entries: {entries or 'none'}"
+    )

@@ -1,4 +1,4 @@
-"""State dicts from every family's names to this library's, and back."""
+"""State dicts renamed from any family to this library, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from ddrnet.checkpoints.contents import fusion_strides
-from ddrnet.checkpoints.families import choose_dialect, detect_dialect, detect_family
-from ddrnet.checkpoints.tables import Rule, rename_table
+from ddrnet.checkpoints.dialects import (
+    Rule,
+    choose_dialect,
+    detect_dialect,
+    detect_family,
+    rename_table,
+)
 from ddrnet.errors import CheckpointError
 from ddrnet.weights.row import Family
 
@@ -23,17 +28,17 @@ _STEM_PAIRS = (("stem.0", "stem.1"), ("stem.3", "stem.4"))  # convolution, its B
 def to_ddrnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state dict of any family to this library's names.
 
-    The layers that only an ImageNet classifier has are left out; mmsegmentation's stem, which has
-    no biases, gets zeros.
+    Layers that only ImageNet classifiers have are dropped. mmsegmentation's stem has no biases; it
+    gets zeros.
 
     Args:
-        state: Tensors as `read_state_dict` returns them, in the names of their family.
+        state: The tensors that `read_state_dict` returned, under the names of their family.
 
     Returns:
-        The same tensors; a name that no rule knows stays as it is.
+        The same tensors; a name without a rule is kept.
 
     Raises:
-        CheckpointError: If no known DDRNet has such names, or two become one.
+        CheckpointError: If no known DDRNet has such names, or two tensors get the same name.
     """
     dialect = detect_dialect(state)
     rename = _renamer([(theirs, ours) for ours, theirs in rename_table(dialect)])
@@ -43,31 +48,36 @@ def to_ddrnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name is None and _CLASSIFIER.match(key):
             continue
         if (name or key) in renamed:
-            raise CheckpointError(f"two tensors of the checkpoint are {name or key}, one is {key}")
+            raise CheckpointError(f"two tensors become {name or key}; one of them is {key}")
         renamed[name or key] = tensor
-    return _with_stem_biases(renamed) if dialect.family == "mmseg" else renamed
+    for convolution, _ in _STEM_PAIRS if dialect.family == "mmseg" else ():
+        weight = renamed.get(f"{convolution}.weight")
+        if weight is not None:
+            renamed.setdefault(f"{convolution}.bias", weight.new_zeros(len(weight)))
+    return renamed
 
 
 def from_ddrnet(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Rename a state dict of this library to the names of a family.
 
-    mmsegmentation's stem has no biases: they are folded into the BatchNorm behind, which changes
-    nothing in evaluation mode, and the log says so.
+    mmsegmentation's stem has no biases. They are folded into the BatchNorm that follows, which
+    changes nothing in evaluation mode; the log reports it.
 
     Args:
-        state: Tensors in this library's names.
-        family: Whose names they get.
+        state: Tensors under this library's names.
+        family: The family that gives the new names.
 
     Returns:
-        The same tensors, except for that fold.
+        The same tensors, except for the folded ones.
 
     Raises:
-        CheckpointError: If the names are not this library's, or the family has no network of that
-            form, or no name for a tensor.
+        CheckpointError: If the names are not this library's, or the family has no such network or
+            no name for a tensor.
     """
     if detect_family(state) != "ddrnet":
         raise CheckpointError(
-            f"expected this library's names, got those of {detect_family(state)}: to_ddrnet first"
+            f"expected this library's names, got those of {detect_family(state)}: call to_ddrnet "
+            "first"
         )
     if family == "ddrnet":
         return dict(state)
@@ -82,8 +92,12 @@ def from_ddrnet(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor
 
 
 def _renamer(rules: Iterable[Rule]) -> Callable[[str], str | None]:
-    """Return a function that applies the first rule that fits, or returns None."""
-    compiled = [(_pattern(beginning), replacement) for beginning, replacement in rules]
+    """Return a function that renames a key by the first matching rule; None if there is none."""
+    compiled = [
+        # {block} in a rule matches a number and hands it to the replacement
+        (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(prefix))), replacement)
+        for prefix, replacement in rules
+    ]
 
     def rename(key: str) -> str | None:
         for pattern, replacement in compiled:
@@ -93,19 +107,6 @@ def _renamer(rules: Iterable[Rule]) -> Callable[[str], str | None]:
         return None
 
     return rename
-
-
-def _pattern(beginning: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(beginning)))
-
-
-def _with_stem_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    zeros = {
-        f"{convolution}.bias": weight.new_zeros(len(weight))
-        for convolution, _ in _STEM_PAIRS
-        if (weight := state.get(f"{convolution}.weight")) is not None
-    }
-    return {**zeros, **state}
 
 
 def _without_stem_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a pickle would import, found by reading its instructions and running none of them."""
+"""Names that a pickle imports, found by reading its instructions without running them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 Filling = Literal["object", "list", "dict"]
-"""What the objects of a class are filled like: item by item as a list or dictionary, or not."""
+"""Whether a pickle fills the objects of a class like lists, like dictionaries, or not at all."""
 
 _FILLINGS: dict[str, Filling] = {
     "APPEND": "list",
@@ -20,14 +20,14 @@ _MARK = pickletools.markobject
 
 
 class Global(NamedTuple):
-    """A class or function that a pickle looks up."""
+    """A class or function that a pickle imports."""
 
     module: str
     name: str
 
     @property
     def spellings(self) -> set[str]:
-        """The dotted name as written, and as Python 3 calls it if Python 2 had another."""
+        """The dotted name as written, and its Python 3 name if the pickle uses a Python 2 name."""
         module, name = NAME_MAPPING.get(self, self)
         return {f"{self.module}.{self.name}", f"{IMPORT_MAPPING.get(module, module)}.{name}"}
 
@@ -36,8 +36,8 @@ class Scanner:
     """Follows the stack of one or more pickles.
 
     Attributes:
-        globals: Every class or function looked up, and what its objects are filled like.
-        protocol: The highest pickle protocol met.
+        globals: Every imported class or function, and how the pickle fills its objects.
+        protocol: The highest pickle protocol so far.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class Scanner:
         self._memo: dict[int, Any] = {}
 
     def scan(self, file: BinaryIO) -> None:
-        """Read one pickle and leave `file` behind its end.
+        """Read one pickle; `file` is then positioned behind it.
 
         Raises:
-            ValueError: If it is cut off or no pickle.
-            LookupError: If it contradicts itself.
+            ValueError: If the pickle is cut off, or the file holds no pickle.
+            LookupError: If its instructions are inconsistent.
         """
         self._stack, self._memo = [], {}
         for opcode, value, _ in pickletools.genops(file):
@@ -84,7 +84,7 @@ class Scanner:
             self.globals[taken[0]] = filling
 
     def _take(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
-        """Pop what the instruction works on, without the mark that may lie below it."""
+        """Pop the operands of an instruction, without the mark that may lie below them."""
         before = opcode.stack_before
         count = len(before)
         if _MARK in before:

@@ -251,7 +251,7 @@ def test_another_protocol_says_how_to_save(legacy, tmp_path):
 
 def test_a_legacy_file_with_a_module_inside_says_what_to_do(tmp_path):
     file = save({"state_dict": WEIGHTS, "loss": torch.nn.ReLU()}, tmp_path / "a.pth", True)
-    with pytest.raises(CheckpointError, match=r"ReLU.*save the state_dict"):
+    with pytest.raises(CheckpointError, match=r"ReLU.*save only the state_dict"):
         read_state_dict(file)
 
 

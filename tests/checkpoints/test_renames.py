@@ -231,7 +231,7 @@ def test_unknown_names_pass_in_and_are_refused_out():
 @pytest.mark.parametrize("family", ["official", "mmseg", "supergradients", "ddrnet"])
 def test_only_own_names_go_out(family):
     state = marked(golden_data.keys("official")["ddrnet_23"])
-    with pytest.raises(CheckpointError, match="got those of official: to_ddrnet first"):
+    with pytest.raises(CheckpointError, match="got those of official: call to_ddrnet first"):
         from_ddrnet(state, family)
 
 

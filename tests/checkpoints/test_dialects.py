@@ -1,9 +1,13 @@
+import re
+
 import golden_data
 import pytest
+import torch
 
 from ddrnet.checkpoints import detect_family
-from ddrnet.checkpoints.families import Dialect, choose_dialect, detect_dialect
+from ddrnet.checkpoints.dialects import Dialect, choose_dialect, detect_dialect, rename_table
 from ddrnet.errors import CheckpointError
+from ddrnet.network import DDRNet
 from ddrnet.variants import VARIANTS
 
 STAGES = {
@@ -91,3 +95,40 @@ def test_numbers_own_sizes_as_the_published_code_would(strides, stages):
 def test_a_family_without_such_a_network_says_so(family, strides):
     with pytest.raises(CheckpointError, match=f"{family} has no DDRNet.*only 16"):
         choose_dialect(family, strides)
+
+
+PUBLISHED = [(family, model) for family, model in CASES if "." not in model]
+
+
+def rules_of(family, model):
+    """The rules of a published model, and its keys in this library's names and in theirs."""
+    theirs = golden_data.keys(family)[model]
+    with torch.device("meta"):
+        ours = DDRNet(VARIANTS[model], aux_head=True).state_dict()
+    return rename_table(detect_dialect(theirs)), list(ours), list(theirs)
+
+
+def matches(prefix, key):
+    """Whether a key begins with the prefix of a rule; a placeholder is a number."""
+    return re.match(re.sub(r"\\{\w+\\}", r"\\d+", re.escape(prefix)), key) is not None
+
+
+@pytest.mark.parametrize(("family", "model"), PUBLISHED)
+def test_every_rule_serves_a_key_on_both_sides(family, model):
+    rules, ours, theirs = rules_of(family, model)
+    for own, other in rules:
+        if "downsample" not in own:  # not every stage changes its width
+            assert any(matches(own, key) for key in ours), own
+            assert any(matches(other, key) for key in theirs), other
+        assert set(re.findall(r"{\w+}", own)) == set(re.findall(r"{\w+}", other))
+
+
+@pytest.mark.parametrize(("family", "model"), PUBLISHED)
+def test_every_published_key_has_a_rule(family, model):
+    rules, ours, theirs = rules_of(family, model)
+    assert all(any(matches(own, key) for own, _ in rules) for key in ours)
+    assert all(any(matches(other, key) for _, other in rules) for key in theirs)
+
+
+def test_own_names_stay():
+    assert rename_table(Dialect("ddrnet")) == [("", "")]
