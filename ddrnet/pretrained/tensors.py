@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, and those that a model needs."""
+"""Tensors in safetensors files, and the tensors that a model needs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,16 @@ from ddrnet.spec import ModelSpec
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as the bytes of a safetensors file, always the same for the same tensors."""
+    """Return tensors as the content of a safetensors file; equal tensors give equal bytes."""
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     return save(tensors, metadata={"format": "pt"})
 
 
-def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict with the weights of convolutions in half precision, as files ship.
-
-    BatchNorm and biases keep their precision: they are few, and running variances may exceed what
-    half precision can hold.
-    """
-    return {key: tensor.half() if tensor.ndim == 4 else tensor for key, tensor in state.items()}
-
-
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, and nothing that a pickle could hide in.
+    """Read a safetensors file; every other format, pickles included, is refused.
 
     Raises:
-        CheckpointError: If it is damaged or something else.
+        CheckpointError: If the file is damaged or has another format.
     """
     try:
         return dict(load_file(path))
@@ -43,7 +34,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
-    """Return the tensors that a model of this spec has, without values."""
+    """Return the tensors of a model with this spec, on the meta device: without values."""
     with torch.device("meta"):
         network = DDRNet(spec.config, spec.num_classes or 1, spec.in_chans, aux_head=spec.aux_head)
     return network.state_dict()

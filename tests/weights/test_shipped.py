@@ -13,7 +13,7 @@ import torch
 import ddrnet
 from ddrnet.pretrained.fetch import fetch_weights
 from ddrnet.pretrained.inventory import find_cached, remove_cached
-from ddrnet.pretrained.tensors import halved, read_safetensors, serialize
+from ddrnet.pretrained.tensors import read_safetensors, serialize
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import PackagedFile
 
@@ -53,7 +53,12 @@ def test_the_file_is_small_and_keeps_the_precision_that_matters(row):
     state = read_safetensors(row.packaged.path)
     assert all((tensor.dtype == torch.half) == (tensor.ndim == 4) for tensor in state.values())
     model = ddrnet.create_model(row.name, pretrained=True)
-    assert serialize(halved(model.state_dict())) == row.packaged.path.read_bytes()
+    # Batch statistics may exceed the range of half precision, and are few.
+    again = {
+        key: tensor.half() if tensor.ndim == 4 else tensor
+        for key, tensor in model.state_dict().items()
+    }
+    assert serialize(again) == row.packaged.path.read_bytes()
 
 
 @each
