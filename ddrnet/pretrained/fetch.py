@@ -1,4 +1,4 @@
-"""From a row of the weights table to verified tensors in this library's names."""
+"""Fetches the weights of a row, verifies them and converts them to this library's names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ddrnet.pretrained import hub
 from ddrnet.pretrained.download import SourceError, download
 from ddrnet.pretrained.inventory import source_groups
 from ddrnet.pretrained.tensors import expected_tensors, read_safetensors, serialize
-from ddrnet.pretrained.verification import Verdict, check
-from ddrnet.pretrained.weights_cache import CacheFolder, Record, writing_to
+from ddrnet.pretrained.weights_cache import CacheFolder, writing_to
 from ddrnet.registry import get_config
 from ddrnet.spec import ModelSpec
 from ddrnet.variants import HEADS
@@ -29,33 +28,33 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_state_dict(row: WeightsRow, cache_dir: StrPath | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a row, as `fetch_weights` finds them."""
+    """Return the tensors of a row; `fetch_weights` describes where they come from."""
     return read_safetensors(fetch_weights(row, cache_dir))
 
 
 def fetch_weights(row: WeightsRow, cache_dir: StrPath | None = None) -> Path:
-    """Return the path of a row's weights, fetched, verified and converted if need be.
+    """Return the path of a row's weights; fetch, verify and convert them if they are not cached.
 
-    The first call fetches from the sources in order; later ones read one file and no network.
-    Processes that start together fetch once. Weights that ship with this package are read where
-    they lie.
+    The first call tries the sources in order. Later calls read one file and need no network. If
+    several processes start together, one of them fetches. Weights that ship with this package are
+    read from the package.
 
     Args:
         row: A row of the weights table.
-        cache_dir: Replaces the Hub's and this library's caches.
+        cache_dir: Replaces the caches of the Hub and of this library.
 
     Returns:
         A safetensors file with this library's tensor names.
 
     Raises:
-        WeightsUnavailableError: If no source gives the weights, with every reason, if the cache
-            cannot be written, or if a file of this package is damaged.
+        WeightsUnavailableError: If every source fails (the message gives each reason), the cache
+            cannot be written, or a file of this package is damaged.
     """
     return _fetch_from(source_groups(row), row, cache_dir)
 
 
 def fetch_original(row: WeightsRow, cache_dir: StrPath | None = None) -> Path:
-    """Return the path of a row's weights as `fetch_weights` does, but of no mirror of the Hub."""
+    """Return the path of a row's weights as `fetch_weights` does, but ignore mirrors on the Hub."""
     originals = tuple(source for source in row.sources if isinstance(source, WebFile))
     return _fetch_from([originals], row, cache_dir)
 
@@ -75,6 +74,7 @@ def _fetch_from(
 
 
 def _intact(file: PackagedFile) -> Path:
+    """Return the path of a file in this package, after comparing its hash."""
     try:
         if sha256_of(file.path) == file.sha256:
             return file.path
@@ -91,24 +91,37 @@ class _Fetch:
     row: WeightsRow
     folder: CacheFolder
     cache_dir: Path | None
-    reasons: dict[str, str] = field(default_factory=dict)
-    damaged: dict[Path, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)  # address -> why it failed
+    damaged: dict[Path, str] = field(default_factory=dict)  # cached file -> what is wrong
 
     def find_cached(self, sources: Sequence[Source]) -> Path | None:
-        """Return what the cache has of these sources, every byte of it compared.
+        """Return the cached file of these sources, after comparing its hash.
 
         Nothing is changed: without the lock, another process may be replacing the file.
         """
         for source in sources:
-            if isinstance(source, HubFile):
-                path = hub.find_cached(source, self.cache_dir)
-                if path is not None and self._is_intact(path, source):
-                    return path
+            if not isinstance(source, HubFile):
+                continue
+            path = hub.find_cached(source, self.cache_dir)
+            if path is None:
+                continue
+            try:
+                self.folder.verify(source, path)
+            except SourceError as error:
+                self.damaged[path] = str(error)
+            else:
+                return path
         originals = [source for source in sources if isinstance(source, WebFile)]
-        return self.folder.weights if originals and self._is_converted_intact(originals) else None
+        if not originals or not self.folder.is_filled():
+            return None
+        reason = self._damage(originals)
+        if not reason:
+            return self.folder.weights
+        self.damaged[self.folder.weights] = reason
+        return None
 
     def fetch(self, sources: Sequence[Source]) -> Path | None:
-        """Fetch from the first source that works, unless another process just did."""
+        """Fetch from the first source that works, unless another process has just done so."""
         if hub.is_offline():
             return None
         with writing_to(self.folder.path), self.folder.locked():
@@ -116,16 +129,19 @@ class _Fetch:
             path = self.find_cached(sources)
             if path is not None:
                 return path
-            self._remove_damaged()
+            for damaged, reason in self.damaged.items():
+                # The Hub's client would keep a damaged file for ever.
+                logger.warning("%s is damaged, fetching it again: %s", damaged, reason)
+                hub.remove(damaged)
             return self._try_all(sources)
 
     def explanation(self) -> str:
-        """Say why there are no weights, and what else there is."""
+        """Return why there are no weights, and which other weights exist."""
         if hub.is_offline():
             state = "damaged" if self.damaged else "not"
             return (
                 f"{self.row.name} is {state} in the cache ({self.folder.path}) and HF_HUB_OFFLINE "
-                "is set: unset it once to fetch, or load a file of yours with checkpoint_path="
+                "is set: unset it once to fetch, or load your own file with checkpoint_path="
             )
         tried = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
         segments = self.row.task == "segmentation"
@@ -140,52 +156,43 @@ class _Fetch:
             "loads with checkpoint_path="
         )
 
-    def _remove_damaged(self) -> None:
-        """Remove what `find_cached` refused, or the Hub's client would take it for good."""
-        for path, reason in self.damaged.items():
-            logger.warning("%s is damaged, fetching it again: %s", path, reason)
-            hub.remove(path)
-
     def _try_all(self, sources: Sequence[Source]) -> Path | None:
         for source in sources:
             logger.info("fetching %s from %s", self.row.name, source.address)
             try:
-                return self._fetch_one(source)
+                if isinstance(source, HubFile):
+                    return self._fetch_hub_file(source)
+                assert isinstance(source, WebFile)
+                return self._fetch_web_file(source)
             except (SourceError, HubError, CheckpointError) as error:
                 reason = str(error).replace(str(self.folder.download), "the file")
                 self.reasons[source.address] = reason
                 logger.warning("%s: %s", source.address, reason)
+            finally:
+                self.folder.download.unlink(missing_ok=True)
         return None
-
-    def _fetch_one(self, source: Source) -> Path:
-        if isinstance(source, HubFile):
-            return self._fetch_hub_file(source)
-        assert isinstance(source, WebFile)
-        try:
-            return self._fetch_web_file(source)
-        finally:
-            self.folder.download.unlink(missing_ok=True)
 
     def _fetch_hub_file(self, source: HubFile) -> Path:
         path = hub.download(source, self.cache_dir)
         try:
-            verdict = check(source, path, self.folder)
+            verdict = self.folder.verify(source, path)
             _check_contents(read_safetensors(path), self.row)
         except (SourceError, CheckpointError):
             hub.remove(path)
             raise
-        self.folder.write_record(self._record(source, verdict))
+        record = self.folder.read_record()
+        self.folder.write_record(record.with_seen(source.address, verdict.sha256))
         return path
 
     def _fetch_web_file(self, source: WebFile) -> Path:
         folder = self.folder
         download(source, folder.download)
-        verdict = check(source, folder.download, folder)
+        verdict = folder.verify(source, folder.download)
         state = to_ddrnet(read_state_dict(folder.download))
         _check_contents(state, self.row)
         content = serialize(state)
         record = replace(
-            self._record(source, verdict),
+            folder.read_record().with_seen(source.address, verdict.sha256),
             source=source.address,
             verification=verdict.verification,
             sha256=hashlib.sha256(content).hexdigest(),
@@ -195,55 +202,32 @@ class _Fetch:
         write_atomically(folder.weights, content)
         return folder.weights
 
-    def _is_intact(self, path: Path, source: HubFile) -> bool:
-        """Compare a file in the Hub's cache."""
-        try:
-            check(source, path, self.folder)
-        except SourceError as error:
-            self.damaged[path] = str(error)
-            return False
-        return True
-
-    def _is_converted_intact(self, originals: Sequence[Source]) -> bool:
-        """Compare the converted file with its record, and the record with the row."""
-        if not self.folder.is_filled():
-            return False
+    def _damage(self, originals: Sequence[Source]) -> str:
+        """Return what is wrong with the converted file; "" if it can be used."""
         if not self.folder.is_intact():
-            self.damaged[self.folder.weights] = "its hash changed"
-            return False
-        if _is_disowned(self.folder.read_record(), originals):
-            self.damaged[self.folder.weights] = "its source is known to have another hash by now"
-            return False
-        return True
-
-    def _record(self, source: Source, verdict: Verdict) -> Record:
-        """Return the record, with the hash of the file that this source just gave."""
-        return self.folder.read_record().with_seen(source.address, verdict.sha256)
-
-
-def _is_disowned(record: Record, originals: Sequence[Source]) -> bool:
-    """Whether a hash that the row learnt later is not that of the file that was fetched."""
-    fetched = record.seen.get(record.source)
-    return fetched is not None and any(
-        source.address == record.source
-        and source.enforced
-        and not fetched.startswith(source.sha256 or "")
-        for source in originals
-    )
+            return "its hash changed"
+        record = self.folder.read_record()
+        fetched = record.seen.get(record.source)
+        for source in originals:
+            # A newer release of this library may know the hash of the published file.
+            known = source.sha256 if source.address == record.source and source.enforced else None
+            if known and fetched is not None and not fetched.startswith(known):
+                return "its source is now known to have another hash"
+        return ""
 
 
 def _check_contents(state: Mapping[str, Tensor], row: WeightsRow) -> None:
-    """Raise unless these are all the tensors that the row promises, and no other."""
+    """Raise unless the tensors are exactly those of the row's model."""
     expected = expected_tensors(row_spec(row, aux_head=describe(state).has_aux_head))
     if row.task != "segmentation":
         expected = {key: value for key, value in expected.items() if not key.startswith(HEADS)}
     wrong = mismatch(state, expected, limit=3)
     if wrong:
-        raise CheckpointError(f"not the tensors of {row.name}: {wrong}")
+        raise CheckpointError(f"these are not the tensors of {row.name}: {wrong}")
 
 
 def row_spec(row: WeightsRow, *, aux_head: bool) -> ModelSpec:
-    """Return what a row of the weights table says of its model."""
+    """Return the spec of the model that a row of the weights table describes."""
     return ModelSpec(
         architecture=row.model,
         config=get_config(row.model),

@@ -1,14 +1,16 @@
-"""What of the weights table is on this computer. Loads no torch, and writes nothing to look."""
+"""Weights on this computer, found and removed. Loads no torch; looking writes nothing."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from ddrnet.files import StrPath
 from ddrnet.pretrained import hub
 from ddrnet.pretrained.weights_cache import CacheFolder
-from ddrnet.weights.row import HubFile, PackagedFile, Source, WeightsRow
+from ddrnet.weights.row import HubFile, Source, WeightsRow
 
 
 class CachedWeights(NamedTuple):
@@ -16,8 +18,8 @@ class CachedWeights(NamedTuple):
 
     Attributes:
         path: The safetensors file.
-        size: In bytes.
-        verification: How far it is known to be the published file, in words.
+        size: Size of the file, in bytes.
+        verification: How well the file is known to be the published one, in words.
     """
 
     path: Path
@@ -28,30 +30,32 @@ class CachedWeights(NamedTuple):
 def source_groups(row: WeightsRow) -> list[tuple[Source, ...]]:
     """Return the sources of a row in the order of trial.
 
-    A cached file spares the sources of its own group. With DDRNET_HUB_ORG set, that
-    organisation's mirror is a group of its own and comes before what the row lists.
+    Sources of one group can replace each other: a cached file of the group is enough. If
+    DDRNET_HUB_ORG is set, the mirror of that organisation forms a group of its own and comes first.
     """
     organisation = os.environ.get("DDRNET_HUB_ORG")
     mirror = [(HubFile(f"{organisation}/{row.name}"),)] if organisation else []
     return [*mirror, row.sources]
 
 
-def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedWeights | None:
-    """Return what the cache has of a row, by file sizes alone; hashes are compared on loading.
+def find_cached(row: WeightsRow, cache_dir: StrPath | None = None) -> CachedWeights | None:
+    """Return the cached weights of a row. Only sizes are compared; loading compares hashes.
 
     Args:
         row: A row of the weights table.
-        cache_dir: Replaces the Hub's and this library's caches.
+        cache_dir: Replaces the caches of the Hub and of this library.
     """
     if row.packaged is not None:
-        return _present(row.packaged)
+        path, size = row.packaged.path, row.packaged.size
+        is_whole = path.is_file() and path.stat().st_size == size
+        return CachedWeights(path, size, "ships with ddrnet") if is_whole else None
     root = None if cache_dir is None else Path(cache_dir).expanduser()
     for sources in source_groups(row):
         for file in (source for source in sources if isinstance(source, HubFile)):
-            path = hub.find_cached(file, root)
-            if path is not None:
+            cached = hub.find_cached(file, root)
+            if cached is not None:
                 known = "verified" if file.sha256 else "recorded locally, not verified"
-                return CachedWeights(path, path.stat().st_size, known)
+                return CachedWeights(cached, cached.stat().st_size, known)
     folder = CacheFolder.of(row, cache_dir)
     if not folder.is_filled():
         return None
@@ -59,40 +63,27 @@ def find_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> CachedW
     return CachedWeights(folder.weights, record.size, record.verification)
 
 
-def _present(file: PackagedFile) -> CachedWeights | None:
-    if not file.path.is_file() or file.path.stat().st_size != file.size:
-        return None
-    return CachedWeights(file.path, file.size, "ships with ddrnet")
+def remove_cached(row: WeightsRow, cache_dir: StrPath | None = None) -> int:
+    """Delete the cached weights of a row; recorded hashes are kept.
 
-
-def remove_cached(row: WeightsRow, cache_dir: str | Path | None = None) -> int:
-    """Delete cached weights of a row; hashes of unverified sources stay on record.
-
-    A process that is fetching them is waited for.
+    The call waits for a process that is fetching these weights.
 
     Args:
         row: A row of the weights table.
-        cache_dir: Replaces the Hub's and this library's caches.
+        cache_dir: Replaces the caches of the Hub and of this library.
 
     Returns:
-        The bytes freed; 0 if nothing was cached.
+        The number of freed bytes; 0 if nothing was cached.
 
     Raises:
         OSError: If a file cannot be deleted.
-        ValueError: If the weights are a part of this package.
+        ValueError: If the weights ship with this package.
     """
     if row.packaged is not None:
         raise ValueError(f"{row.name} ships with ddrnet and stays: {row.packaged.path}")
-    folder = CacheFolder.of(row, cache_dir)
-    if not folder.path.is_dir():
-        return _remove_all(row, cache_dir)
-    with folder.locked():
-        return _remove_all(row, cache_dir)
-
-
-def _remove_all(row: WeightsRow, cache_dir: str | Path | None) -> int:
-    freed = 0
-    while (cached := find_cached(row, cache_dir)) is not None:
-        hub.remove(cached.path)
-        freed += cached.size
+    folder, freed = CacheFolder.of(row, cache_dir), 0
+    with folder.locked() if folder.path.is_dir() else nullcontext():
+        while (cached := find_cached(row, cache_dir)) is not None:
+            hub.remove(cached.path)
+            freed += cached.size
     return freed

@@ -1,6 +1,5 @@
-"""Folders, records and atomic writes of the cache."""
+"""Folders and records of the cache, and how much is known of a file."""
 
-import errno
 import hashlib
 import logging
 
@@ -9,12 +8,17 @@ import pytest
 from huggingface_hub import constants
 
 from ddrnet.errors import WeightsUnavailableError
-from ddrnet.files import sha256_of, write_atomically
+from ddrnet.files import write_atomically
+from ddrnet.pretrained.download import SourceError
 from ddrnet.pretrained.weights_cache import CacheFolder, Record, writing_to
 from ddrnet.weights import ROWS
+from ddrnet.weights.row import HubFile, WebFile
 
 ROW = ROWS[0]
 CONTENT = b"tensors" * 100
+CHECKPOINT = b"checkpoint"
+DIGEST = hashlib.sha256(CHECKPOINT).hexdigest()
+LINK = ("https://host/file.pth",)
 
 
 def filled(folder):
@@ -76,19 +80,9 @@ def test_leftovers_go(tmp_path):
     folder = filled(CacheFolder(tmp_path / "row"))
     folder.download.write_bytes(b"half")
     folder.path.joinpath(".model.safetensors.123.part").write_bytes(b"half")
-    folder.remove_leftovers()
-    assert {path.name for path in folder.path.iterdir()} == {"model.safetensors", "record.json"}
-
-
-def test_a_failed_write_changes_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
-    with pytest.raises(OSError, match="broken") as error:
-        write_atomically(path, b"new")
-    assert error.value.filename == str(path)
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"
+    with folder.locked():
+        kept = {path.name for path in folder.path.iterdir()}
+    assert kept == {".lock", "model.safetensors", "record.json"}
 
 
 def test_a_full_disk_is_named(small_disk):
@@ -101,12 +95,6 @@ def test_a_full_disk_is_named(small_disk):
     assert "cache_dir=" in str(error.value)
 
 
-def test_hash_of_a_file(tmp_path):
-    content = bytes(range(256)) * 10_000
-    (tmp_path / "file").write_bytes(content)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
-
-
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     """As filelock says it before it falls back by itself."""
 
@@ -117,3 +105,62 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     locked = CacheFolder(tmp_path / "row").locked()
     with pytest.raises(WeightsUnavailableError, match="no locks"), writing_to(tmp_path), locked:
         pytest.fail("it is not locked")
+
+
+@pytest.fixture
+def files(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CHECKPOINT)
+    return path, CacheFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "verification"),
+    [
+        (WebFile(LINK, sha256=DIGEST), "verified"),
+        (WebFile(LINK, sha256=DIGEST, size=len(CHECKPOINT)), "verified"),
+        (HubFile("me/model", sha256=DIGEST), "verified"),
+        (WebFile(LINK, sha256=DIGEST[:8]), "verified by prefix"),
+        (WebFile(LINK, sha256=DIGEST, enforced=False), "as others report"),
+        (WebFile(LINK), "recorded locally, not verified"),
+        (HubFile("me/model"), "recorded locally, not verified"),
+    ],
+)
+def test_says_how_much_is_known(files, source, verification, caplog):
+    path, folder = files
+    assert folder.verify(source, path) == (verification, DIGEST)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (WebFile(LINK, sha256="0" * 64), f"has sha256 {DIGEST}, expected 000"),
+        (WebFile(LINK, sha256="01234567"), f"has sha256 {DIGEST[:8]}, expected 01234567"),
+        (WebFile(LINK, sha256=DIGEST, size=11), "has 10 bytes, expected 11"),
+        (HubFile("me/model", sha256="0" * 64), "expected 000"),
+    ],
+)
+def test_refuses_another_file(files, source, reason):
+    path, folder = files
+    with pytest.raises(SourceError, match=reason):
+        folder.verify(source, path)
+
+
+def test_warns_where_only_others_report_another_hash(files, caplog):
+    path, folder = files
+    source = WebFile(LINK, sha256="0" * 64, size=11, enforced=False)
+    with caplog.at_level(logging.WARNING, "ddrnet"):
+        verdict = folder.verify(source, path)
+    assert verdict.verification == "recorded locally, not verified"
+    assert f"10 bytes with sha256 {DIGEST} instead of {'0' * 64}" in caplog.text
+
+
+def test_compares_with_what_was_seen_first(files):
+    path, folder = files
+    folder.write_record(Record().with_seen(LINK[0], DIGEST))
+    assert folder.verify(WebFile(LINK), path).sha256 == DIGEST
+    path.write_bytes(b"another")
+    with pytest.raises(SourceError, match=r"changed since it was first fetched.*delete .*record"):
+        folder.verify(WebFile(LINK), path)
+    assert folder.verify(WebFile(("https://elsewhere/file.pth",)), path)
