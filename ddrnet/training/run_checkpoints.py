@@ -84,13 +84,13 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, An
         ValueError: If the checkpoint holds settings that this version does not know.
     """
     path, saved = read(path)
-    settings = Settings().changed(saved["settings"] | {"output": str(path.parent)})
-    settings = settings.changed(changes)
+    before = saved["settings"] | {"output": str(path.parent)}
+    settings = Settings().changed(before).changed(changes)
     if Path(settings.folder).resolve() != path.parent.resolve():
         check_vacant(Path(settings.folder))
         saved["best"] = -math.inf  # the best weights so far stay in the old folder
     now = asdict(settings)
-    changed = [name for name, old in saved["settings"].items() if now[name] != old]
+    changed = [name for name, old in before.items() if now[name] != old]
     logger.info("resuming from %s; changed settings: %s", path, ", ".join(changed) or "none")
     return settings, saved
 

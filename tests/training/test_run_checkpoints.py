@@ -70,7 +70,7 @@ def test_no_other_checkpoint_is_taken_for_a_file_that_is_none(tmp_path, name):
         run_checkpoints.read(tmp_path / name)
 
 
-def test_no_run_goes_on_in_the_folder_of_another(tmp_path):
+def test_no_run_goes_on_in_the_folder_of_another(tmp_path, caplog):
     own, others, new = (str(tmp_path / name) for name in ("own", "others", "new"))
     for folder in (own, others):
         settings = asdict(Settings(output=folder))
@@ -82,8 +82,21 @@ def test_no_run_goes_on_in_the_folder_of_another(tmp_path):
     settings, saved = run_checkpoints.load(Path(own), {"output": new})
     assert (settings.folder, saved["settings"]["output"]) == (new, own)
     assert saved["best"] == -math.inf, "the best weights so far are not in the new folder"
+    caplog.clear()
+    caplog.set_level("INFO")
     settings, saved = run_checkpoints.load(Path(own), {"output": own})
     assert (settings.folder, saved["best"]) == (own, 0.5)
+    assert caplog.text.rstrip().endswith("changed settings: none")
+
+
+def test_resuming_tells_which_settings_changed(tmp_path, caplog):
+    settings = asdict(Settings(output=None, epochs=3))
+    run_checkpoints.write(tmp_path, 1, {"settings": settings, "best": 0.5})
+    caplog.set_level("INFO")
+    run_checkpoints.load(tmp_path, {"epochs": 3})
+    assert caplog.text.rstrip().endswith("changed settings: none"), "the folder is where it was"
+    run_checkpoints.load(tmp_path, {"epochs": 5, "lr": 0.5})
+    assert caplog.text.rstrip().endswith("changed settings: epochs, lr")
 
 
 def test_no_run_overwrites_the_weights_of_one_whose_checkpoints_were_deleted(tmp_path):
