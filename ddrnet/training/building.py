@@ -52,7 +52,7 @@ def augmentation(settings: Settings) -> Transforms:
 
 
 def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
-    """Return the whole images to train on, or those to validate on."""
+    """Return the data set to train on, or the one to validate on, without transforms."""
     if settings.data == "synthetic":
         count = settings.synthetic_images if training else max(settings.synthetic_images // 4, 1)
         seed = 2 * settings.seed + (not training)
@@ -69,15 +69,6 @@ def open_dataset(settings: Settings, training: bool) -> SegmentationDataset:
         cache_dir=settings.cache_dir,
         seed=settings.seed,
     )
-
-
-def open_held_out(settings: Settings) -> SegmentationDataset | None:
-    """Return the images to validate on, if the run validates."""
-    if not settings.validate_every:
-        return None
-    held_out = open_dataset(settings, training=False)
-    logger.info("validating on %s", held_out)
-    return held_out
 
 
 def build_network(
@@ -131,10 +122,11 @@ def _tags(model: str) -> list[str]:
     """Return the tags of a model's weights.
 
     Raises:
+        UnknownModelError: If there is no such model.
         ValueError: If the name has a tag itself.
     """
-    size, dot, tag = model.partition(".")
-    if dot and registry.is_model(size):
+    size, tag = registry.split_name(model)
+    if tag is not None:
         raise ValueError(f"--model {model}: pass --model {size}, and --init {tag} to start from it")
     return [name.partition(".")[2] for name in registry.list_models(model, pretrained=True)]
 

@@ -121,9 +121,11 @@ def test_weights_that_cannot_be_fetched_name_the_way_without(monkeypatch, initia
             str(Path(__file__).parent),
             r"no model\.safetensors; to start from a run, pass its best",
         ),
-        ("ddrnet_32", "none", "did you mean"),
+        ("ddrnet_32", "auto", "did you mean"),
     ],
 )
-def test_a_wrong_start_says_what_to_pass(model, init, message, initialised):
+def test_a_wrong_start_says_what_to_pass(model, init, message, initialised, caplog):
+    caplog.set_level(logging.INFO)
     with pytest.raises(ValueError, match=message):
         initialised(init, model=model)
+    assert not caplog.records
