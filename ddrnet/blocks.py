@@ -1,4 +1,4 @@
-"""The pieces every part of the network is made of: convolution + BatchNorm, residual blocks."""
+"""The building blocks of the network: convolution with BatchNorm, and residual blocks."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class BasicBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         channels: Channels of the output.
-        stride: Of the first convolution.
-        final_relu: Whether the sum is rectified. The last block of a stage leaves that to its
-            readers, because the fusion adds to the bare sum.
+        stride: Stride of the first convolution.
+        final_relu: Whether ReLU follows the sum. It does not in the last block of a stage, because
+            the fusion adds to the bare sum.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a shortcut, not rectified; doubles the channels.
+    """1x1, 3x3 and 1x1 convolutions around a shortcut, without ReLU at the end; doubles channels.
 
     Args:
         in_channels: Channels of the input and inside; the output has twice as many.
-        stride: Of the 3x3 convolution.
+        stride: Stride of the 3x3 convolution.
     """
 
     expansion = 2

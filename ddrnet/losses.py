@@ -1,9 +1,9 @@
-"""Losses on logits at any stride; full-resolution logits never exist.
+"""Losses on logits at any stride, without full-resolution logits in memory.
 
 All take logits (N, K, h, w) and a target (N, H, W) of any integer dtype, and return a scalar in
 float32, inside autocast too (float64 where the logits are). Where no pixel counts, the loss is 0
-with zero gradients. On a CPU a label that is no class raises ValueError; checking it on other
-devices would make them wait, so check labels when they are read.
+with zero gradients. On a CPU a label that is no class raises ValueError. Other devices would have
+to wait for such a check, so check labels when they are read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ddrnet.outputs import SegmentationOutput
 from ddrnet.upsampling import upsampled_cross_entropy
 
 MIN_KEPT = 131072
-"""Pixels of the published training; 1/48 of its batch of six 1024 x 1024 crops per GPU."""
+"""`min_kept` of the published training: 1/48 of its batch of six 1024 x 1024 crops per GPU."""
 
 
 class _PixelLoss(nn.Module):
-    """What the losses share: which pixels count, and how much by their class."""
+    """Base class of the losses: finds the pixels that count and the weights of their classes."""
 
     class_weights: Tensor | None
 
@@ -94,8 +94,8 @@ class OhemCrossEntropyLoss(_PixelLoss):
 
     Args:
         threshold: Probability below which a pixel is hard in any case.
-        min_kept: Pixels to keep at least, 0 or more, in the whole batch. The default suits batches
-            of six 1024 x 1024 crops: for other sizes prefer `min_kept_fraction`.
+        min_kept: Least number of pixels to keep in the whole batch, 0 or more. The default suits
+            batches of six 1024 x 1024 crops: for other sizes prefer `min_kept_fraction`.
         min_kept_fraction: The same as a share of all pixels of the batch, ignored ones included,
             0 to 1; the published training kept 1/48.
         class_weights: One per class.
@@ -158,13 +158,13 @@ class OhemCrossEntropyLoss(_PixelLoss):
 
 
 class AuxiliaryLoss(nn.Module):
-    """The criterion on both outputs of a model that has an auxiliary head.
+    """Applies a criterion to both outputs of a model with an auxiliary head.
 
     Args:
         criterion: Called with logits and target, once for each output.
         aux_weight: Factor of the auxiliary output's loss.
 
-    Source: the weight, arXiv 2101.06085.
+    Source: the default weight, arXiv 2101.06085.
     """
 
     def __init__(self, criterion: nn.Module, aux_weight: float = 0.4) -> None:
@@ -194,9 +194,9 @@ Method = Literal["inverse_log", "median_frequency"]
 
 
 class LabelledDataset(Protocol):
-    """What `class_weights_from` reads: pairs of image and labels, and optionally more.
+    """A data set for `class_weights_from`: pairs of image and labels.
 
-    `read_labels(index)`, where there is one, saves decoding the images.
+    A method `read_labels(index)` is optional; it saves decoding the images.
     """
 
     def __len__(self) -> int: ...
@@ -211,10 +211,10 @@ def class_weights_from(
     method: Method = "inverse_log",
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """Compute class weights that lift rare classes from the labels of a whole data set.
+    """Compute weights that favour rare classes, from the labels of a whole data set.
 
     Args:
-        dataset: Its labels are read once, through `read_labels` where it has that.
+        dataset: The data set; its labels are read once, by `read_labels` where it has that method.
         num_classes: By default the number of `dataset.classes`.
         method: "inverse_log" is 1 / ln(1.02 + the class's share of the pixels);
             "median_frequency" is m / f, where f is the class's share of the pixels of the images

@@ -128,9 +128,9 @@ class SegmentationMetrics:
         self._shared = self._shared + other._shared
 
     def sync(self) -> None:
-        """Add up the counts of all processes of torch.distributed, so that each has the total.
+        """Give every process of torch.distributed the total of all counts.
 
-        Counts are added once, however often it is called; without processes nothing happens.
+        Repeated calls add nothing twice. Without a process group nothing happens.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
@@ -177,13 +177,13 @@ class SegmentationMetrics:
 
 
 def _iou(confusion: Tensor, present: Tensor) -> Tensor:
-    """Return intersection over union in float64; `present` counts each row with all misses."""
+    """Return intersection over union in float64; `present` is the true pixels of each class."""
     hits = confusion.diagonal()
     return hits.double() / (present + confusion.sum(0) - hits)
 
 
 def _fits_bytes(labels: Tensor) -> bool:
-    """Whether it is known without waiting for an accelerator that all labels are 0 to 255."""
+    """Whether all labels are known to be 0 to 255, without waiting for an accelerator."""
     if not labels.is_cpu or labels.numel() == 0 or labels.dtype == torch.uint8:
         return labels.is_cpu
     low, high = labels.aminmax()

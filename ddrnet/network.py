@@ -25,12 +25,12 @@ MIN_SIZE = 32
 
 
 class BilateralFusion(nn.Module):
-    """One stage of both branches, at whose end each is added to the other.
+    """One stage of both branches; at its end each branch is added to the other.
 
     Args:
         config: The size of the network.
         stage: Stride of the low-resolution branch and depth of both.
-        previous_stride: Stride of the low-resolution features that come in.
+        previous_stride: Stride of the incoming low-resolution features.
 
     Source: arXiv 2101.06085, section 3.2.
     """
@@ -91,16 +91,16 @@ class DDRNet(nn.Module):
 
     Args:
         config: The size of the network.
-        num_classes: Classes to tell apart.
+        num_classes: Number of classes.
         in_chans: Channels of the input images.
-        aux_head: Whether a second head on the high-resolution branch helps training along.
-        upsample: Whether logits come at the images' size or at stride 8.
+        aux_head: Whether to build a second head on the high-resolution branch, for training.
+        upsample: Whether logits have the images' size, not stride 8.
         classes: One row per class; by default they are called class_0, class_1, ...
-        preprocessing: Normalisation the weights expect; by default ImageNet's.
+        preprocessing: Normalisation that the weights expect; by default ImageNet's.
 
     Attributes:
         upsample: May be set at any time.
-        pretrained: The row of the weights table the parameters came from, or None.
+        pretrained: The weights row that the parameters came from, or None.
 
     Raises:
         ValueError: If `num_classes` or `in_chans` is below 1, or `classes` or `preprocessing`
@@ -275,7 +275,7 @@ class DDRNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, _BatchNorm)]
 
     def without_aux_head(self) -> DDRNet:
-        """Return a deep copy that has no auxiliary head and so returns a plain tensor."""
+        """Return a deep copy without auxiliary head; its `forward` returns a plain tensor."""
         model = copy.deepcopy(self)
         model.aux_head = None
         return model
@@ -291,9 +291,9 @@ class DDRNet(nn.Module):
         """Group the trainable parameters for a torch optimizer.
 
         Args:
-            lr: Learning rate of what ImageNet weights initialise.
+            lr: Learning rate of the layers that ImageNet weights initialise.
             head_factor: Multiplies `lr` for DAPPM and the heads, which start untrained.
-            weight_decay: Of every group that decays.
+            weight_decay: Weight decay of the groups that decay.
             decay_norm_and_bias: Whether BatchNorm parameters and biases decay too.
 
         Returns:
@@ -335,7 +335,7 @@ def freeze_batch_norm(model: nn.Module) -> None:
 
 
 def _uses_own_statistics(norm: _BatchNorm) -> bool:
-    """Whether `norm` computes statistics from what this process alone sees."""
+    """Whether `norm` computes statistics from the batches of this process alone."""
     distributed = torch.distributed
     if not norm.training and norm.running_mean is not None:
         return False

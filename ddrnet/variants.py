@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 OUTPUT_STRIDE = 8
-"""Input pixels per pixel of the high-resolution branch, and so of the logits."""
-
+"""Input pixels per pixel of the high-resolution branch and of the logits."""
 
 HEADS = ("dappm.", "head.", "aux_head.")
 """Key prefixes absent from ImageNet checkpoints."""
@@ -29,11 +28,11 @@ class FusionStage(NamedTuple):
 
 @dataclass(frozen=True)
 class DDRNetConfig:
-    """All that tells one size of DDRNet from another.
+    """The numbers that define one size of DDRNet.
 
     Attributes:
         width: Channels of the stem; every other width of the two branches follows from it.
-        trunk_depths: Residual blocks at strides 4 and 8, before the branches part.
+        trunk_depths: Residual blocks at strides 4 and 8, before the branches divide.
         fusion_stages: The stages of the two branches, in order.
         dappm_width: Channels of each branch of DAPPM.
         head_width: Channels inside the segmentation heads.
@@ -112,10 +111,10 @@ class DDRNetConfig:
 
 
 class Cost(NamedTuple):
-    """What a size costs with 19 classes and without the auxiliary head.
+    """Parameters and operations of a size with 19 classes, without the auxiliary head.
 
     Attributes:
-        parameters: Numbers that training learns.
+        parameters: Number of trained parameters.
         gmacs: Billions of multiply-adds for one image of 1024 x 2048 pixels.
     """
 

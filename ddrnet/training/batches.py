@@ -1,4 +1,4 @@
-"""The order of training samples: a function of the seed and the position in the run alone."""
+"""The batches of a run; their order depends on the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Batches:
             num_workers=settings.workers,
             persistent_workers=settings.workers > 0,
             pin_memory=accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # the default one would be drawn from
+            generator=torch.Generator(),  # leaves torch's global generator alone
             worker_init_fn=_leave_group,
         )
         self.samples_per_step = settings.batch_size * settings.accumulation * processes
@@ -89,6 +89,6 @@ class Batches:
 
 
 def _leave_group(worker: int) -> None:
-    """Take a loader process out of the process group, whose signals are for the training."""
+    """Leave the process group: signals to the group are meant for the training process."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()

@@ -15,10 +15,10 @@ from ddrnet.training.settings import Settings
 logger = logging.getLogger(__name__)
 
 _CROP = 1024
-"""Side of the crops of all published trainings."""
+"""Side of the crops in all published trainings."""
 
 _IMAGES_SEEN = 8
-"""Number of images whose size is looked at."""
+"""Number of images whose sizes limit the crops."""
 
 
 def on_cpu(settings: Settings) -> bool:
@@ -27,7 +27,7 @@ def on_cpu(settings: Settings) -> bool:
 
 
 def fitted(settings: Settings, dataset: SegmentationDataset) -> Settings:
-    """Choose what is left open to fit the data and the device; the log says what and why.
+    """Choose the settings that were left open, and log each choice with its reason.
 
     Raises:
         ValueError: If a given value does not fit.
@@ -57,7 +57,7 @@ def fitted(settings: Settings, dataset: SegmentationDataset) -> Settings:
 
 
 def _crop_size(dataset: SegmentationDataset) -> tuple[tuple[int, int], str]:
-    """Return the published crop, no larger than a few of the images, and why."""
+    """Return the published crop size, limited by the sizes of a few images, and the reason."""
     step = max(1, len(dataset) // _IMAGES_SEEN)
     sizes = [dataset.read(index)[0].shape[1:] for index in range(0, len(dataset), step)]
     height, width = (min(sides) for sides in zip(*sizes, strict=True))
@@ -68,7 +68,7 @@ def _crop_size(dataset: SegmentationDataset) -> tuple[tuple[int, int], str]:
 
 
 def _precision(settings: Settings) -> tuple[str, str]:
-    """Return the precision that suits the device, and why."""
+    """Return the precision that suits the device, and the reason."""
     if on_cpu(settings) or not torch.cuda.is_available():
         return "no", "without CUDA, float32 is the safe choice"
     if torch.cuda.is_bf16_supported(including_emulation=False):

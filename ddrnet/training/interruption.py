@@ -1,4 +1,4 @@
-"""Stopping a run on request, and the command that continues it."""
+"""Stops a run on request, and prints the command that continues it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Whether Ctrl-C or SIGTERM reached any process; a second signal ends the process at once.
 
-    A context manager, to be entered in all processes; at its end the former handlers are back.
+    Every process enters this context manager; leaving it restores the former signal handlers.
     Processes agree on the CPU, so that none waits for its accelerator.
     """
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """Everything that a run's settings determine before its first step."""
+    """The parts of a run, built from its settings before the first step."""
 
     def __init__(
         self,
@@ -43,7 +43,10 @@ class Run:
         self.settings, self.accelerator = settings, accelerator
         self.batches = Batches(dataset, settings, accelerator)
         self.total_steps = settings.epochs * self.batches.steps_per_epoch
-        self.held_out = building.open_held_out(settings)
+        self.held_out: SegmentationDataset | None = None
+        if settings.validate_every:
+            self.held_out = building.open_dataset(settings, training=False)
+            logger.info("validating on %s", self.held_out)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         network = building.build_network(settings, init, dataset.classes, accelerator)
         self.network = network.to(accelerator.device).to(memory_format=self.layout)
@@ -58,7 +61,7 @@ class Run:
 
 @dataclass
 class Progress:
-    """The state that changes from step to step, beside weights and optimizer."""
+    """The state of a run besides weights and optimizer."""
 
     step: int = 0
     best: float = -math.inf
@@ -208,7 +211,7 @@ def validate(run: Run, progress: Progress, monitor: Monitor) -> None:
 
 @torch.no_grad()
 def update_evaluated(run: Run) -> None:
-    """Bring the weights to validate up to date and make them equal in every process."""
+    """Update the weights to validate, and make them equal in every process."""
     if not run.settings.ema:
         run.evaluated.load_state_dict(run.network.state_dict())
     if run.accelerator.num_processes > 1:
@@ -224,7 +227,7 @@ def export(run: Run, name: str) -> None:
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Write a checkpoint: everything that the next step depends on.
+    """Write a checkpoint with all the state that the next step depends on.
 
     Raises:
         FloatingPointError: If a loss is not finite; nothing is written.
@@ -256,8 +259,8 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
     steps = run.batches.steps_per_epoch
     if state["steps_per_epoch"] != steps:
         raise ValueError(
-            f"the checkpoint is of a run of {state['steps_per_epoch']} steps per epoch, this has "
-            f"{steps}: resume with the same data, batch size, accumulation and processes"
+            f"the checkpoint has {state['steps_per_epoch']} steps per epoch, this run has {steps}: "
+            "resume with the same data, batch size, accumulation and processes"
         )
     if state["step"] > run.total_steps:
         raise ValueError(

@@ -85,7 +85,7 @@ class Monitor:
         )
 
     def note(self, step: int, text: str) -> None:
-        """Explain what the log shows."""
+        """Write an explanation into the log, and show it."""
         if self.active:
             self._write({"step": step, "note": text})
             self._show(text, end="\n")

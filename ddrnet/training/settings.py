@@ -1,4 +1,4 @@
-"""Everything that can be set about a training run. Loads no torch."""
+"""The settings of a training run. Loads no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run; each field is an option of `ddrnet train` of the same name.
+    """The settings of a run; each field is the option of `ddrnet train` with the same name.
 
     `ddrnet train --help` describes every field. The defaults are those of the recipe `single-gpu`.
     """
@@ -46,9 +46,7 @@ class Settings:
     )
     data_path: str | None = _option(None, "the data set's folder", metavar="ROOT")
     cache_dir: str | None = _option(None, "a folder that keeps decoded samples", metavar="DIR")
-    train_split: str = _option(
-        "train", "the split to train on; trainval before a test server judges"
-    )
+    train_split: str = _option("train", "the split to train on, such as train or trainval")
     val_split: str = _option("val", "the split to validate on")
     val_fraction: float | None = _option(
         None,
@@ -65,7 +63,7 @@ class Settings:
         "whose classes may differ; auto takes in1k where the model has it",
     )
     freeze_bn: bool = _option(
-        False, "keep the statistics and weights of BatchNorm, for tiny batches"
+        False, "freeze the statistics and weights of BatchNorm, for tiny batches"
     )
     ema: float = _option(
         0.0, "decay of the averaged weights that are validated; 0 averages none", most=1
@@ -120,8 +118,8 @@ class Settings:
     class_weights: Literal["auto", "none", "cityscapes", "inverse_log", "median_frequency"] = (
         _option(
             "auto",
-            "the published class weights of cityscapes, or counted in the training labels; auto "
-            "takes cityscapes where the classes are those of Cityscapes, else none",
+            "cityscapes are the published weights; inverse_log and median_frequency count the "
+            "training labels; auto takes cityscapes for its 19 classes, else none",
         )
     )
 

@@ -55,7 +55,7 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
             if not image.is_cpu:
                 for rows, strip in Strips(image, out.shape):  # strip: (rows, K, W)
                     out[rows] = strip.argmax(1)
-            elif float(image.abs().amax()) < LARGEST:  # not so for NaN
+            elif float(image.abs().amax()) < LARGEST:  # false for NaN
                 _fill_cells(out, image)
             else:
                 _fill_by_class(out, image)
@@ -63,7 +63,7 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
 
 
 def _fill_by_class(out: Tensor, image: Tensor) -> None:
-    """Write the leading classes of any values, infinite and NaN too; as in argmax, NaN leads."""
+    """Write the leading classes of any values, also infinite and NaN; as in argmax, NaN leads."""
     best = torch.full(out.shape, -torch.inf, dtype=image.dtype)  # (H, W)
     out.zero_()
     for index, logits in enumerate(image):  # logits: (h, w)

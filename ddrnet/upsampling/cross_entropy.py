@@ -21,9 +21,9 @@ def upsampled_cross_entropy(
 ) -> Tensor:
     """Return -log softmax at the target class of each pixel of the full-resolution logits.
 
-    What `F.cross_entropy(upsample(logits, target.shape[1:]), target, reduction="none")` computes,
-    forward and backward, in strips of rows. Differentiable once. Half precision is computed in
-    float32, inside autocast too.
+    The same as `F.cross_entropy(upsample(logits, target.shape[1:]), target, reduction="none")`,
+    forward and backward, but computed in strips of rows. Differentiable once. Half precision is
+    computed in float32, inside autocast too.
 
     Args:
         logits: (N, K, h, w), floating point, at any stride.
@@ -35,7 +35,7 @@ def upsampled_cross_entropy(
 
     Raises:
         ValueError: If shapes or dtypes do not fit; on a CPU also if a label is no class. Other
-            devices would have to wait for that answer, there torch stops the kernel itself.
+            devices would have to wait for that answer; there torch stops the kernel.
     """
     is_integer = not target.is_floating_point() and target.dtype != torch.bool
     if target.ndim != 3 or len(target) != len(logits) or not is_integer:
@@ -51,7 +51,7 @@ def upsampled_cross_entropy(
 
 
 class _UpsampledCrossEntropy(torch.autograd.Function):
-    """Saves one number per pixel for the way back: log2 of the sum of all classes' exponentials."""
+    """Saves one number per pixel for the backward pass: log2 of the sum of all exponentials."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:

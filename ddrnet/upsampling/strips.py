@@ -50,7 +50,7 @@ def check_maps(logits: Tensor, size: Size) -> None:
 
 
 class Strips:
-    """One image's interpolation to full size, done horizontally first, then in strips of rows.
+    """Interpolates one image to full size: first horizontally, then vertically in strips of rows.
 
     Args:
         logits: (K, h, w), float32 or float64.
@@ -68,8 +68,8 @@ class Strips:
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of rows and their logits (rows, K, width), from top to bottom.
 
-        Every strip lies in the memory of the one before, so it can be changed but not kept: pages
-        that the system has to provide first take longer than all that is computed in them.
+        Every strip reuses the memory of the one before, so callers may change it but not keep it.
+        Fresh pages would cost more time than the computation itself.
         """
         # Interpolated horizontally, rows first: (h, K, 1, w) to (h, K, width).
         wide = upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)

@@ -317,7 +317,7 @@ def test_a_checkpoint_of_another_network_or_length_is_refused(tmp_path, capsys):
         in capsys.readouterr().err
     )
     assert run_here(tmp_path, *words, "--resume", "--batch-size", 4) == 1
-    assert "a run of 2 steps per epoch, this has 1" in capsys.readouterr().err
+    assert "has 2 steps per epoch, this run has 1" in capsys.readouterr().err
 
 
 def test_a_wrong_mask_is_one_message_without_a_traceback(tmp_path, capsys):
