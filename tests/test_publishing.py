@@ -101,7 +101,7 @@ def test_a_mirror_of_a_backbone_says_what_it_is(server, tmp_path, monkeypatch):
         server.mirror(row, row_file(row)), "me/ddrnet_23_slim.in1k", tmp_path / "cache"
     )
     folder = publishing.write_mirror(row, files, tmp_path)
-    with pytest.raises(HubError, match="holds a classification, not a segmentation model"):
+    with pytest.raises(HubError, match="holds a classification model, not a segmentation model"):
         read_folder(f"local-dir:{folder}")
     assert "create_model('ddrnet_23_slim.in1k'" in files["README.md"].decode()
 

@@ -1,6 +1,6 @@
-"""Pretrained weights in, models out: fetched, verified, cached, saved, published.
+"""Fetches, verifies and caches pretrained weights; reads and writes saved models.
 
-Names are bound on first use, so that `ddrnet.pretrained.weights_cache` can be used without torch.
+Names are bound on first use, because `ddrnet.pretrained.inventory` works without torch.
 """
 
 from __future__ import annotations

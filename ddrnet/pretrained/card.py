@@ -1,4 +1,4 @@
-"""The model card: what a repository's page says, for people and for the Hub's search."""
+"""Model cards: the README.md of a saved model, for readers and for the Hub's search."""
 
 from __future__ import annotations
 
@@ -31,34 +31,43 @@ def model_card(
 
     Args:
         spec: The model.
-        place: The name that `create_model` loads it by.
-        license: SPDX identifier; the card claims none by default.
-        datasets: What it was trained on, as people call it.
+        place: The name that `create_model` takes for it.
+        license: SPDX identifier; the card claims no licence by default.
+        datasets: Names of the training data.
         row: The weights row, if the tensors are exactly those of the row.
     """
     from huggingface_hub import ModelCardData
 
+    title = spec.architecture or "DDRNet"
     data = ModelCardData(
         library_name=LIBRARY,
         pipeline_tag=_PIPELINES[spec.task],
         license=license.lower() if license else None,
         datasets=[dataset.lower() for dataset in datasets] or None,
         tags=["ddrnet", "semantic-segmentation", "real-time"],
-        model_name=_title(spec),
+        model_name=title,
         eval_results=[_evaluation(metric) for metric in spec.metrics] or None,
     )
+    origin = ""
+    if row is not None:
+        origin = f"## Origin\n\n{provenance(row)}"
+    elif spec.row is not None:
+        origin = (
+            f"## Origin\n\nTraining started from `{spec.row.name}` ({spec.row.origin}), whose code "
+            f"is under {spec.row.license}. {spec.row.data_terms}"
+        )
     sections = [
-        f"# {_title(spec)}",
+        f"# {title}",
         _introduction(spec, place),
         f"## Results\n\n{results(spec.metrics)}" if spec.metrics else "",
         _classes(spec),
-        f"## Origin\n\n{provenance(row)}" if row else _start(spec.row),
+        origin,
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
 
 
 def provenance(row: WeightsRow) -> str:
-    """Return what is known of the origin of a row's weights, as a Markdown list."""
+    """Return the known facts about the origin of a row's weights, as a Markdown list."""
     facts = {
         "Published by": row.origin,
         "Licence of the code": f"{row.license}. {row.license_note}",
@@ -74,7 +83,7 @@ def provenance(row: WeightsRow) -> str:
 
 
 def results(metrics: Sequence[Metric]) -> str:
-    """Return results with their conditions as a Markdown table; "" if there are none."""
+    """Return results and their conditions as a Markdown table; "" if there are none."""
     if not metrics:
         return ""
     lines = [
@@ -82,10 +91,6 @@ def results(metrics: Sequence[Metric]) -> str:
         for metric in metrics
     ]
     return "| metric | % | conditions | reported by |\n|---|---|---|---|\n" + "\n".join(lines)
-
-
-def _title(spec: ModelSpec) -> str:
-    return spec.architecture or "DDRNet"
 
 
 def _evaluation(metric: Metric) -> EvalResult:
@@ -109,30 +114,17 @@ def _introduction(spec: ModelSpec, place: str) -> str:
         "DDRNet ([arXiv 2101.06085](https://arxiv.org/abs/2101.06085)) segments road scenes in "
         f"real time.\n\n```python\nimport ddrnet\n\nmodel = ddrnet.create_model({place!r}, "
         "pretrained=True).eval()\n```\n\n"
-        f"Input: images of {spec.in_chans} channels, scaled to 0-1, minus mean ({mean}), "
-        f"divided by standard deviation ({std}). Any height and width from 32 pixels."
+        f"Input: images with {spec.in_chans} channels, scaled to 0-1, then normalised with mean "
+        f"({mean}) and standard deviation ({std}). Height and width can be any size from 32 pixels."
     )
 
 
 def _classes(spec: ModelSpec) -> str:
     if not spec.classes:
         return ""
-    lines = [
-        f"| {index} | {_cell(row.name)} | {', '.join(map(str, row.color))} |"
-        for index, row in enumerate(spec.classes)
-    ]
-    return "## Classes\n\n| index | name | colour |\n|---|---|---|\n" + "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Return text that neither ends a cell of a Markdown table nor its line."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _start(row: WeightsRow | None) -> str:
-    if row is None:
-        return ""
-    return (
-        f"## Origin\n\nTraining started from `{row.name}` ({row.origin}), whose code is under "
-        f"{row.license}. {row.data_terms}"
-    )
+    lines = ["| index | name | colour |", "|---|---|---|"]
+    for index, row in enumerate(spec.classes):
+        # A line break or a bar would end the cell.
+        name = " ".join(row.name.split()).replace("|", "\\|")
+        lines.append(f"| {index} | {name} | {', '.join(map(str, row.color))} |")
+    return "## Classes\n\n" + "\n".join(lines)

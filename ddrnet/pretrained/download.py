@@ -1,4 +1,4 @@
-"""Plain downloads that end in the right bytes or in a reason, with the standard library."""
+"""Downloads from web links, resumed where they broke off. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urljoin
 from urllib.request import Request, urlopen
@@ -27,36 +27,37 @@ from ddrnet.weights.row import WebFile
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-"""Requests without progress after which a link is given up."""
+"""Number of requests without progress after which a link is given up."""
 
 FIRST_WAIT = 0.5
-"""Seconds before the second attempt; every further wait is twice as long."""
+"""Seconds before the second attempt; each further wait is twice as long."""
 
 LONGEST_WAIT = 30.0
-"""Seconds; a server that asks for more patience is given up."""
+"""Seconds; a link whose server asks for a longer wait is given up."""
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that may be gone a moment later."""
+"""HTTP statuses after which another attempt may succeed."""
 
 CHUNK = 1 << 18
 _PAGE_START = 256
+_WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head)", re.IGNORECASE)
 
 _DROPPED = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 class SourceError(WeightsUnavailableError):
-    """One source failed; the message is the reason, and the next source is tried."""
+    """A source failed; the message gives the reason, and the next source is tried."""
 
 
 def download(source: WebFile, target: Path) -> None:
     """Fetch the first link of `source` that works.
 
     Args:
-        source: The file. Its hash is not looked at here.
-        target: Is overwritten; holds the whole body or, after an error, anything.
+        source: The file. Its hash is not compared here.
+        target: The file to overwrite. After an error, its content is undefined.
 
     Raises:
-        SourceError: If no link works; the message says why.
+        SourceError: If no link works; the message gives every reason.
         OSError: If `target` cannot be written.
     """
     reasons = []
@@ -69,7 +70,7 @@ def download(source: WebFile, target: Path) -> None:
 
 
 def _download_link(link: str, target: Path) -> None:
-    """Fetch one link; where a page asks to confirm a large download, do so once."""
+    """Fetch one link; confirm a large download once if a page asks for it."""
     with target.open("wb") as file:
         page = _Transfer(link, file).run()
         confirmed = _confirmation_link(page, link)
@@ -78,15 +79,25 @@ def _download_link(link: str, target: Path) -> None:
             file.truncate()
             page = _Transfer(confirmed, file).run()
     if page:
+        match = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+        title = repr(" ".join(html.unescape(match[1]).split())) if match else "without a title"
         raise SourceError(
-            f"got a web page instead of the file ({_title(page)}): a quota, a permission or a "
-            "log-in stands in between"
+            f"got a web page instead of the file ({title}): the link needs a log-in or a "
+            "permission, or its quota is used up"
         )
 
 
 @dataclass
 class _Transfer:
-    """A body on its way into a file: what has arrived, and what the server said about it."""
+    """One transfer into a file, over as many requests as it takes.
+
+    Attributes:
+        link: The address.
+        file: The open file; its position is the number of bytes received so far.
+        total: Size of the whole body, in bytes; None if the server does not tell it.
+        validator: Header value that identifies the version of the body; "" if there is none.
+        progress: The progress bar.
+    """
 
     link: str
     file: BinaryIO
@@ -95,13 +106,17 @@ class _Transfer:
     progress: tqdm[None] = field(init=False)
 
     def run(self) -> str:
-        """Fetch until all is there; return the text of a web page if that is what came.
+        """Fetch the whole body; return the text of a web page if the server sends one, else "".
 
         Raises:
-            SourceError: If the server refuses or makes no progress.
+            SourceError: If the server refuses, or the transfer makes no progress.
         """
         failures, furthest = 0, 0
-        with _progress_bar(self.link) as self.progress:
+        name = self.link.rsplit("/", 1)[-1][:40]
+        # tqdm takes None for: only on a terminal
+        disable = True if os.environ.get("TQDM_DISABLE") else None
+        units: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        with tqdm(desc=name, disable=disable, **units) as self.progress:
             while True:
                 try:
                     return self._advance()
@@ -111,12 +126,12 @@ class _Transfer:
                     _wait_or_give_up(error, failures)
 
     def _advance(self) -> str:
-        """Make one request for what is missing."""
+        """Make one request for the missing part."""
         with _opened(self._request()) as response:
             self._start(response)
             with _of_the_connection():
                 chunk = response.read(_PAGE_START)
-                if self.file.tell() == 0 and _is_web_page(chunk):
+                if self.file.tell() == 0 and _WEB_PAGE.match(chunk):
                     return str((chunk + response.read(CHUNK)).decode(errors="replace"))
             while chunk:
                 self.file.write(chunk)
@@ -135,24 +150,22 @@ class _Transfer:
         return Request(self.link, headers=headers)
 
     def _start(self, response: http.client.HTTPResponse) -> None:
-        """Go on where the last attempt ended if the server does; start over if not."""
+        """Continue after the received bytes if the server does so; start over otherwise."""
         if response.status == http.client.PARTIAL_CONTENT:
-            self._check_part(response.headers.get("Content-Range", ""))
+            part = response.headers.get("Content-Range", "")
+            if not part.startswith(f"bytes {self.file.tell()}-"):
+                self.validator = ""  # the next attempt starts over
+                raise ConnectionError(f"got another part than the requested one, {part!r}")
         else:
             self.file.seek(0)
             self.file.truncate()
             length = response.headers.get("Content-Length")
             self.total = int(length) if length and length.isdigit() else None
-            self.validator = _validator(response)
+            etag = response.headers.get("ETag", "")
+            is_strong = etag and not etag.startswith("W/")  # a weak tag does not identify bytes
+            self.validator = etag if is_strong else response.headers.get("Last-Modified", "")
         self.progress.reset(self.total)
         self.progress.update(self.file.tell())
-
-    def _check_part(self, content_range: str) -> None:
-        """Raise unless the part begins where the file ends; then the next attempt starts over."""
-        if content_range.startswith(f"bytes {self.file.tell()}-"):
-            return
-        self.validator = ""
-        raise ConnectionError(f"got another part than the one asked for, {content_range!r}")
 
 
 @contextmanager
@@ -160,8 +173,8 @@ def _opened(request: Request) -> Iterator[http.client.HTTPResponse]:
     """Send a request.
 
     Raises:
-        SourceError: If the server redirects to something that is no address, or from https to a
-            connection that anybody on the way can change.
+        SourceError: If the server redirects to a malformed address, or from https to an insecure
+            connection.
     """
     try:
         response = urlopen(request, timeout=_timeout())
@@ -176,7 +189,7 @@ def _opened(request: Request) -> Iterator[http.client.HTTPResponse]:
 
 @contextmanager
 def _of_the_connection() -> Iterator[None]:
-    """Turn whatever breaks a connection into one kind of error; the disk raises others."""
+    """Turn every error of a connection into a `ConnectionError`; errors of the disk stay apart."""
     try:
         yield
     except TimeoutError:
@@ -186,10 +199,10 @@ def _of_the_connection() -> Iterator[None]:
 
 
 def _wait_or_give_up(error: Exception, failures: int) -> None:
-    """Sleep before the next attempt if there should be one.
+    """Sleep before the next attempt.
 
     Raises:
-        SourceError: If another attempt is of no use.
+        SourceError: If another attempt would not help.
     """
     wait = FIRST_WAIT * 2 ** (failures - 1)
     if isinstance(error, HTTPError):
@@ -220,7 +233,7 @@ def _reason(error: Exception) -> str:
 
 
 def _retry_after(error: HTTPError) -> float:
-    """Return the seconds a server asks to wait, 0 if it does not."""
+    """Return the seconds that a server asks to wait; 0 if it does not ask."""
     value = error.headers.get("Retry-After", "")
     if value.isdigit():
         return float(value)
@@ -230,25 +243,8 @@ def _retry_after(error: HTTPError) -> float:
         return 0.0
 
 
-def _validator(response: http.client.HTTPResponse) -> str:
-    """Return what proves that a later part belongs to the same file, or ""."""
-    etag = response.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        return etag
-    return response.headers.get("Last-Modified", "")
-
-
-def _is_web_page(start: bytes) -> bool:
-    return re.match(rb"\s*(<!doctype html|<html|<head)", start, re.IGNORECASE) is not None
-
-
-def _title(page: str) -> str:
-    match = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
-    return repr(" ".join(html.unescape(match[1]).split())) if match else "without a title"
-
-
 def _confirmation_link(page: str, link: str) -> str | None:
-    """Return the link behind the button of Google Drive's page about large files."""
+    """Return the link behind the button on Google Drive's page about large files."""
     form = re.search(r'<form[^>]*\bid="download-form".*?</form>', page, re.DOTALL)
     action = form and re.search(r'\baction="([^"]+)"', form[0])
     if not form or not action:
@@ -258,21 +254,10 @@ def _confirmation_link(page: str, link: str) -> str | None:
     return urljoin(link, f"{html.unescape(action[1])}?{query}")
 
 
-def _progress_bar(link: str) -> tqdm[None]:
-    """Return a bar that shows on a terminal only and that TQDM_DISABLE switches off."""
-    return tqdm(
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        desc=link.rsplit("/", 1)[-1][:40],
-        disable=True if os.environ.get("TQDM_DISABLE") else None,
-    )
-
-
 def _timeout() -> float:
-    """Return the seconds without a byte after which a connection counts as lost.
+    """Return the seconds without data after which a connection counts as lost.
 
-    They are those of huggingface_hub: HF_HUB_DOWNLOAD_TIMEOUT, or 10.
+    huggingface_hub sets them: HF_HUB_DOWNLOAD_TIMEOUT, by default 10.
     """
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub, in huggingface_hub's own cache. Loads no torch."""
+"""Files of the Hugging Face Hub, in the cache of huggingface_hub. Loads no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddrnet.weights.row import HubFile
 
 
 def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
-    """Return the path of a Hub file, fetched unless the cache has the Hub's present version.
+    """Return the path of a Hub file; fetch it unless the cache has the Hub's current version.
 
     The Hub's client repeats requests that fail for a moment; nothing is repeated on top of that.
 
@@ -28,7 +28,7 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
         HubError: If the Hub does not serve the file, or sends other bytes than it announced.
         WeightsUnavailableError: If the cache cannot be written.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
     try:
         fetched = hf_hub_download(
@@ -41,7 +41,7 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
         )
     except _hub_errors() as error:
         if isinstance(error, OSError) and _is_of_the_disk(error):
-            raise unwritable(_root(cache_dir), error) from error
+            raise unwritable(Path(cache_dir or constants.HF_HUB_CACHE), error) from error
         raise HubError(_reason(error, file)) from error
     path = Path(fetched)
     _check_transfer(path, file)
@@ -51,19 +51,19 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
 def upload(
     repo: str, files: Mapping[str, bytes], message: str, *, private: bool | None = None
 ) -> str:
-    """Write files to a repository in one commit; the repository is created where missing.
+    """Write files to a repository in one commit; create the repository if it does not exist.
 
     Args:
         repo: "owner/name".
         files: Path in the repository -> content.
-        message: Of the commit.
-        private: Whether a new repository is private; None leaves it to the owner's settings.
+        message: The commit message.
+        private: Whether a new repository is private; None follows the owner's settings.
 
     Returns:
-        The commit's hash.
+        The hash of the commit.
 
     Raises:
-        HubError: If the Hub refuses.
+        HubError: If the Hub refuses the upload.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -76,13 +76,14 @@ def upload(
         commit = api.create_commit(url.repo_id, operations, commit_message=message)
     except _hub_errors() as error:
         raise HubError(
-            f"cannot upload to {repo}: {error}; HF_TOKEN or `hf auth login` give the right to write"
+            f"cannot upload to {repo}: {error}; to get write access, set HF_TOKEN or run "
+            "`hf auth login`"
         ) from error
     return str(commit.oid)
 
 
 def find_cached(file: HubFile, cache_dir: str | Path | None = None) -> Path | None:
-    """Return the path of a Hub file if the cache has it, without looking at the Hub."""
+    """Return the path of a Hub file if it is cached, without a request to the Hub."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(
@@ -92,7 +93,7 @@ def find_cached(file: HubFile, cache_dir: str | Path | None = None) -> Path | No
 
 
 def remove(path: Path) -> None:
-    """Delete a file of the Hub's cache, with the blob that it links to."""
+    """Delete a file of the Hub's cache, and the blob that it links to."""
     while path.is_symlink():
         target = path.parent / path.readlink()
         path.unlink()
@@ -101,24 +102,18 @@ def remove(path: Path) -> None:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network, set now or when huggingface_hub was imported."""
+    """Whether HF_HUB_OFFLINE is set, now or when huggingface_hub was imported."""
     from huggingface_hub import constants
 
     now = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     return now or bool(constants.HF_HUB_OFFLINE)
 
 
-def _root(cache_dir: str | Path | None) -> Path:
-    from huggingface_hub import constants
-
-    return Path(cache_dir or constants.HF_HUB_CACHE)
-
-
 def _check_transfer(path: Path, file: HubFile) -> None:
-    """Compare a large file with the hash that its blob is named after; the client does not.
+    """Compare a large file with the hash in its blob's name; the Hub's client does not.
 
     Raises:
-        HubError: If they differ; the blob is removed, or it would stay for ever.
+        HubError: If they differ. The blob is removed; the client would keep it for ever.
     """
     expected = path.readlink().name if path.is_symlink() else ""
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
@@ -127,23 +122,23 @@ def _check_transfer(path: Path, file: HubFile) -> None:
     if got != expected:
         remove(path)
         raise HubError(
-            f"{file.address} sent other bytes than it should: {file.filename} has sha256 {got}, "
-            f"expected {expected}; it was removed from the cache, try again"
+            f"{file.address} sent a damaged file: {file.filename} has sha256 {got}, expected "
+            f"{expected}; it was removed from the cache, try again"
         )
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """Return all that the Hub's client raises."""
+    """Return every error that the Hub's client raises."""
     from huggingface_hub import get_session
     from huggingface_hub.errors import HFValidationError
 
-    # Its HTTP library changed with its versions; hf_xet, which it may use, raises RuntimeError.
+    # The client's HTTP library differs between versions; hf_xet, if installed, raises RuntimeError.
     http_library = import_module(type(get_session()).__module__.partition(".")[0])
     return (OSError, RuntimeError, HFValidationError, http_library.HTTPError)
 
 
 def _is_of_the_disk(error: OSError) -> bool:
-    """Whether the operating system refused a file; the network's own errors carry no number."""
+    """Whether the operating system refused a file; errors of the network have no error number."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     of_the_hub = isinstance(error, HfHubHTTPError | EntryNotFoundError | ConnectionError)
@@ -151,11 +146,12 @@ def _is_of_the_disk(error: OSError) -> bool:
 
 
 def _reason(error: Exception, file: HubFile) -> str:
+    """Return what went wrong, and what to do about it."""
     from huggingface_hub import constants, errors
 
     repo = file.repo
     if isinstance(error, errors.HFValidationError):
-        return f"{repo!r} is not the name of a Hub repository, which is 'owner/name': {error}"
+        return f"{repo!r} is not the name of a Hub repository; expected 'owner/name': {error}"
     if isinstance(error, errors.GatedRepoError):
         return (
             f"{repo} is gated: accept its terms at {constants.ENDPOINT}/{repo}, then set HF_TOKEN "
@@ -164,7 +160,7 @@ def _reason(error: Exception, file: HubFile) -> str:
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"there is no model {repo} at {constants.ENDPOINT}, or it is private: check the name; "
-            "for a private one set HF_TOKEN or run `hf auth login`"
+            "for a private model, set HF_TOKEN or run `hf auth login`"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{repo} has no revision {file.revision!r}"

@@ -26,7 +26,7 @@ class SavedModel(NamedTuple):
 
     Attributes:
         spec: The model without its tensors.
-        state: The tensors in this library's names, or None where they were not asked for.
+        state: The tensors under this library's names; None if only the spec was read.
     """
 
     spec: ModelSpec
@@ -39,7 +39,7 @@ def is_saved_model(name: str) -> bool:
 
 
 def read_folder(name: str, *, weights: bool = True, cache_dir: StrPath | None = None) -> SavedModel:
-    """Read a model that `save_pretrained` wrote; only config.json and safetensors are fetched.
+    """Read a model that `save_pretrained` wrote; only config.json and safetensors are read.
 
     Args:
         name: "hf-hub:owner/repo[@revision]" or "local-dir:path".
@@ -47,25 +47,25 @@ def read_folder(name: str, *, weights: bool = True, cache_dir: StrPath | None = 
         cache_dir: Replaces huggingface_hub's cache.
 
     Raises:
-        HubError: If there is no such repository or folder, it holds something else, or its tensors
-            do not match its config.json.
+        HubError: If the repository or folder does not exist, holds something else, or has tensors
+            that do not match its config.json.
     """
     place = _Repository(name, cache_dir) if name.startswith(_HUB) else _Directory(name)
     spec = ModelSpec.from_json(_read_text(place.find(CONFIG_NAME), name), name)
     if spec.task != "segmentation":
         raise HubError(
-            f"{name} holds a {spec.task}, not a segmentation model; it is a mirror of "
-            f"{spec.pretrained}, which create_model loads by that name"
+            f"{name} holds a {spec.task} model, not a segmentation model; it mirrors "
+            f"{spec.pretrained}: pass that name to create_model"
         )
     state = _read_tensors(place.find(WEIGHTS_NAME), name, spec) if weights else None
     return SavedModel(spec, state)
 
 
 def read_spec_beside(weights: StrPath) -> ModelSpec | None:
-    """Read the `config.json` beside a `model.safetensors`; None if this library wrote none.
+    """Read the `config.json` beside a `model.safetensors`; None if this library did not write one.
 
     Raises:
-        HubError: If it is damaged, or newer than this library.
+        HubError: If the file is damaged, or newer than this library.
     """
     path = Path(weights)
     config = path.with_name(CONFIG_NAME)
@@ -76,7 +76,7 @@ def read_spec_beside(weights: StrPath) -> ModelSpec | None:
 
 
 class _Repository:
-    """A repository of the Hub, held at the commit that its first file came from."""
+    """A repository of the Hub; all files come from the commit of the first one."""
 
     def __init__(self, name: str, cache_dir: StrPath | None) -> None:
         repo, _, revision = name.removeprefix(_HUB).partition("@")

@@ -1,4 +1,4 @@
-"""Models out: into a folder, or to the Hugging Face Hub."""
+"""Writes models to a folder or to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ def save_pretrained(
 ) -> None:
     """Write a model so that `create_model("local-dir:...", pretrained=True)` returns it.
 
-    The saved model is ready for use: its logits come at the images' size, whatever
-    `model.upsample` is, and the auxiliary head is left out unless asked for. The folder gets
+    The saved model is ready for use: its logits have the images' size, whatever `model.upsample`
+    is, and the auxiliary head is left out unless `aux_head=True`. The folder gets
     `model.safetensors`, `config.json` (size, arguments, preprocessing, classes with their colours,
-    results) and a model card. The same model gives the same bytes.
+    results) and a model card. Equal models give equal bytes.
 
     Args:
         model: The model.
-        directory: Is created where it does not exist.
-        aux_head: Whether to save the auxiliary head too, to train on.
-        metrics: Results of exactly this model, for the card; those of the weights it started
-            from are not its own.
-        license: SPDX identifier for the card; the card claims none by default.
-        datasets: What it was trained on, for the card.
+        directory: The folder; created if it does not exist.
+        aux_head: Whether to save the auxiliary head too, for further training.
+        metrics: Results of exactly this model, for the card. Results of the weights that the
+            training started from do not belong here.
+        license: SPDX identifier for the card, which claims no licence by default.
+        datasets: Names of the training data, for the card.
 
     Raises:
         TypeError: If `model` is not a `DDRNet`.
-        ValueError: If its tensors are not those that its configuration makes, or it has no
-            auxiliary head to save.
+        ValueError: If its tensors do not match its configuration, or `aux_head=True` and it has no
+            auxiliary head.
         OSError: If the folder cannot be written.
     """
     folder = Path(directory).expanduser()
-    files = _contents(model, "local-dir:path/to/this/folder", aux_head, metrics, license, datasets)
-    write_folder(folder, files)
+    place = "local-dir:path/to/this/folder"
+    write_folder(folder, _contents(model, place, aux_head, metrics, license, datasets))
 
 
 def push_to_hub(
@@ -66,39 +66,39 @@ def push_to_hub(
     private: bool | None = None,
     commit_message: str = "Upload a DDRNet",
 ) -> str:
-    """Write a model to a repository of the Hub, which is created where it does not exist.
+    """Write a model to a repository of the Hub; create the repository if it does not exist.
 
-    `create_model("hf-hub:owner/name", pretrained=True)` then returns it to anybody who may read
-    the repository. HF_TOKEN or `hf auth login` give the right to write.
+    `create_model("hf-hub:owner/name", pretrained=True)` then returns the model to everybody with
+    read access. Write access comes from HF_TOKEN or `hf auth login`.
 
     Args:
         model: The model.
         repo_id: "owner/name".
-        aux_head: Whether to save the auxiliary head too, to train on.
+        aux_head: Whether to save the auxiliary head too, for further training.
         metrics: Results of exactly this model, for the card.
-        license: SPDX identifier for the card; the card claims none by default.
-        datasets: What it was trained on, for the card.
-        private: Whether a new repository is private; None leaves it to the owner's settings.
-        commit_message: Of the one commit that holds all files.
+        license: SPDX identifier for the card, which claims no licence by default.
+        datasets: Names of the training data, for the card.
+        private: Whether a new repository is private; None follows the owner's settings.
+        commit_message: Message of the single commit with all files.
 
     Returns:
-        The revision: the commit's hash.
+        The hash of the commit, which is a revision of the repository.
 
     Raises:
         TypeError: If `model` is not a `DDRNet`.
-        ValueError: If its tensors are not those that its configuration makes, or it has no
-            auxiliary head to save.
-        HubError: If the Hub refuses.
+        ValueError: If its tensors do not match its configuration, or `aux_head=True` and it has no
+            auxiliary head.
+        HubError: If the Hub refuses the upload.
     """
     files = _contents(model, f"hf-hub:{repo_id}", aux_head, metrics, license, datasets)
     return hub.upload(repo_id, files, commit_message, private=private)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder, each as a whole or not at all.
+    """Write files into a folder, each as a whole or not at all; create the folder if needed.
 
     Raises:
-        OSError: If that cannot be done.
+        OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -113,7 +113,7 @@ def _contents(
     license: str | None,
     datasets: Sequence[str],
 ) -> dict[str, bytes]:
-    """Return the files of a saved model; the configuration comes last and completes a folder."""
+    """Return the files of a saved model. `config.json` is written last: it completes a folder."""
     if not isinstance(model, DDRNet):
         raise TypeError(
             f"expected a DDRNet, got {type(model).__name__}; unwrap it first (model.module of "
@@ -141,8 +141,8 @@ def _contents(
     wrong = mismatch(state, expected_tensors(spec), limit=3)
     if wrong:
         raise ValueError(
-            "the model's tensors are not those that its configuration makes; a fused or otherwise "
-            f"changed model cannot be saved, save the one it came from: {wrong}"
+            "the model's tensors do not match its configuration; a fused or otherwise changed "
+            f"model cannot be saved, save the original one: {wrong}"
         )
     card = model_card(spec, place, license=license, datasets=datasets)
     return {

@@ -2,7 +2,9 @@
 
 import errno
 import http.client
+import io
 import os
+import sys
 import time
 
 import pytest
@@ -183,7 +185,19 @@ def test_an_odd_retry_after_does_not_matter(server, tmp_path, value):
     assert fetch(server, "/file.pth", asked, Reply(BODY), folder=tmp_path) == BODY
 
 
-def test_a_progress_bar_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    with module._progress_bar("https://host/file.pth") as bar:
-        assert bar.disable
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "disabled", "shown"),
+    [(Terminal, "", True), (Terminal, "1", False), (io.StringIO, "", False)],
+)
+def test_a_progress_bar_shows_on_a_terminal_alone(
+    server, tmp_path, monkeypatch, stream, disabled, shown
+):
+    monkeypatch.setenv("TQDM_DISABLE", disabled)
+    monkeypatch.setattr("sys.stderr", stream())
+    fetch(server, "/file.pth", Reply(BODY), folder=tmp_path)
+    assert ("file.pth: 100%" in sys.stderr.getvalue()) == shown

@@ -59,8 +59,8 @@ report({
         "revision": "me/good has no revision 'v9'",
         "file": "hf-hub:me/good@main has no file other.bin",
         "name": "'a/b/c' is not the name of a Hub repository",
-        "spoilt": "sent other bytes than it should",
-        "spoilt again": "sent other bytes than it should",
+        "spoilt": "sent a damaged file",
+        "spoilt again": "sent a damaged file",
     }
     for case, message in expected.items():
         assert results[case].startswith("HubError: ")

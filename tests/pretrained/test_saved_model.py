@@ -31,7 +31,10 @@ def changed_config(tuned_model, tmp_path, **fields):
         ({"task": "detection"}, "task is 'detection'"),
         ({"surprise": 1}, "is damaged"),
         ({"config": {"width": 4}}, "is damaged"),
-        ({"task": "classification", "pretrained": "ddrnet_23.in1k"}, "holds a classification"),
+        (
+            {"task": "classification", "pretrained": "ddrnet_23.in1k"},
+            "holds a classification model",
+        ),
     ],
 )
 def test_config_that_cannot_be_used(tuned_model, tmp_path, fields, message):
