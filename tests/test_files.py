@@ -8,6 +8,7 @@ import subprocess
 import sys
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -69,8 +70,9 @@ def test_png_bytes_hold_the_picture_and_the_comment(mode):
     if mode == "P":
         picture.putpalette(range(24))
     with Image.open(io.BytesIO(png_bytes(picture, comment="a note"))) as read:
-        assert (read.mode, read.size, read.info["Comment"]) == (mode, (3, 2), "a note")
-        assert read.tobytes() == picture.tobytes()
+        opened = {"I": "I;16"}.get(read.mode, read.mode)  # Pillow below 10.3 widens 16 bits
+        assert (opened, read.size, read.info["Comment"]) == (mode, (3, 2), "a note")
+        assert np.array_equal(np.asarray(read), np.asarray(picture))
 
 
 def test_loads_neither_torch_nor_pillow():

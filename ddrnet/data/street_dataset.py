@@ -21,6 +21,7 @@ class SyntheticStreets(SegmentationDataset):
 
     The scene follows from `seed` and the index alone, whatever the size, the process and the
     epoch; another seed gives other scenes, so a held-out set is one of another seed.
+    Between releases of Pillow, a few pixels at borders differ.
 
     Args:
         length: Number of scenes.

@@ -1,6 +1,7 @@
 import hashlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -68,6 +69,10 @@ RECORDED = (
 """Starts of the SHA-256 of 20 scenes, recorded before the renderer moved to a room of its own."""
 
 
+@pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13,
+    reason="recorded with Pillow 13; older releases round a few borders and blurs differently",
+)
 @pytest.mark.parametrize("index", range(len(RECORDED)))
 def test_scenes_are_the_recorded_ones(index):
     size = ((96, 192), (128, 256), (120, 333), (64, 64))[index % 4]
