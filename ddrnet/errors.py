@@ -1,20 +1,20 @@
-"""Errors that only this library raises. Wrong arguments raise `ValueError` and its like."""
+"""The errors of this library. Invalid arguments raise `ValueError` or `TypeError`."""
 
 
 class DDRNetError(Exception):
-    """Base of every error below: `except ddrnet.DDRNetError` catches them all."""
+    """Base class of all errors of this library."""
 
 
 class UnknownModelError(DDRNetError, ValueError):
-    """No model or weights tag has this name; the message lists the nearest ones."""
+    """A model or a weights tag is unknown; the message lists similar names."""
 
 
 class CheckpointError(DDRNetError):
-    """A checkpoint cannot be read, is of no known family, or does not fit the model."""
+    """A checkpoint cannot be read, belongs to no known family, or does not fit the model."""
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A pickle names code that torch refuses to load; nothing of it was run."""
+    """A pickle names code that torch refuses to load; none of the code ran."""
 
 
 class WeightsUnavailableError(DDRNetError):
@@ -22,8 +22,8 @@ class WeightsUnavailableError(DDRNetError):
 
 
 class HubError(DDRNetError):
-    """A model repository or folder is missing, closed, or holds something else."""
+    """A model repository or folder is missing or private, or holds no model."""
 
 
 class DatasetError(DDRNetError):
-    """A data set is missing, incomplete or inconsistent; the message says what was found."""
+    """A data set is missing, incomplete or inconsistent."""

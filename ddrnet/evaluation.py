@@ -1,4 +1,4 @@
-"""Whole images at full resolution, one confusion matrix, any number of processes."""
+"""Scores models on whole images, in any number of processes, by one confusion matrix."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class LabelledImages(Protocol):
-    """What can be evaluated: any data set of `ddrnet.data`, a `Subset` of one, a list of pairs.
+    """Any data set of `ddrnet.data`, a `Subset` of one, or a list of pairs.
 
-    A sample is an image, (C, H, W) uint8, and its labels, (H, W) of any integer type. A data set
-    may have `classes`, rows of `ClassLabel`, and an `ignore_index`.
+    A sample is an image, (C, H, W) uint8, and its labels, (H, W) of any integer type. The data set
+    may have the attributes `classes`, rows of `ClassLabel`, and `ignore_index`.
     """
 
     def __len__(self) -> int: ...
@@ -56,42 +56,46 @@ def evaluate(
 ) -> SegmentationScores:
     """Score the main head on whole images at the resolution of their labels.
 
-    All images go into one confusion matrix, which the scores follow from. Where processes of
-    `torch.distributed` run, call it in each of them: they share the images out, no image is
-    counted twice whatever their number, and each returns the scores of all. The model itself is
-    not touched, neither its modes nor its device nor any random state: a copy works.
+    The scores follow from one confusion matrix over all images. Under `torch.distributed`, call it
+    in every process: the processes share the images, count each image once, and all return the
+    scores of the whole data set. A copy of the model computes: the modes and the device of the
+    model, and all random states, stay as they are.
 
-    Where the data set names its classes, those of the model are compared with them by name, in
-    whatever order they are. Classes without names of their own are compared by number.
+    Classes are matched by name, in any order. Classes without names of their own (`class_0`,
+    `class_1`, ...) are matched by number.
 
     Args:
         model: The network; not wrapped in another module.
-        dataset: The samples as they are to be scored, so without random transforms.
-        scales: Factors that the images are seen at; their probabilities are averaged.
+        dataset: The samples, without random transforms.
+        scales: Factors to resize the images by; the probabilities are averaged.
         flip: Whether each scale is also seen mirrored left and right.
-        batch_size: Images at once, as far as they have one size. With 1 the scores do not depend
-            on the number of processes; larger batches may round differently.
-        num_workers: Processes that read images, of each process.
-        device: Where to compute; by default where the model is.
-        amp_dtype: Of mixed precision, `torch.bfloat16` or `torch.float16`; None computes in the
-            model's own dtype. Logits are upsampled in float32 at least.
-        by_index: Compare classes by number although their names differ.
-        save_labels: A folder for the predictions, as label files of the data set's own values
-            and names; several processes need one that all of them see.
-        submission: A zip file for the Cityscapes benchmark server, of a `Cityscapes` data set.
+        batch_size: Images of one size computed together. With 1 the scores do not depend on the
+            number of processes; larger batches may round differently.
+        num_workers: Loader processes of each process.
+        device: The device to compute on; by default that of the model.
+        amp_dtype: `torch.bfloat16` or `torch.float16` for mixed precision; None computes in the
+            dtype of the model. Logits are upsampled in float32 at least.
+        by_index: Match classes by number although their names differ.
+        save_labels: A folder for the predictions, as label files with the values and names of the
+            data set; several processes need a folder that all of them see.
+        submission: A zip file for the Cityscapes benchmark server; needs a `Cityscapes` data set.
 
     Returns:
-        The scores, NaN where the data set has no labels; with the IoU of each category if the
-        classes of the data set name theirs.
+        The scores; NaN for a data set without labels. They include the IoU of each category if
+        every class of the data set has a category.
 
     Raises:
-        TypeError: If `model` is no DDRNet.
-        ValueError: If model and data set have different classes, there is no image, a label is of
-            no class, or an argument makes no sense.
+        TypeError: If `model` is not a DDRNet.
+        ValueError: If model and data set have different classes, there is no image, a label
+            belongs to no class, or an argument is invalid.
         DatasetError: If a sample cannot be read.
         OSError: If predictions cannot be written.
     """
-    _check_model(model)
+    if not isinstance(model, DDRNet):
+        raise TypeError(
+            f"expected a DDRNet, got {type(model)}: pass the network inside a wrapper "
+            "(model.module of DistributedDataParallel, accelerator.unwrap_model(model))"
+        )
     check_scales(scales)
     classes, places = _matched_classes(model, dataset, by_index)
     network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
@@ -121,7 +125,7 @@ class _Batch(NamedTuple):
 
 
 class _Share(Dataset[tuple[int, Tensor, Tensor]]):
-    """The samples of one process with their indices: every n-th of n processes."""
+    """The samples of one of n processes, every n-th, with their indices."""
 
     def __init__(self, dataset: LabelledImages) -> None:
         self.dataset = dataset
@@ -136,14 +140,14 @@ class _Share(Dataset[tuple[int, Tensor, Tensor]]):
 
 
 def _batches(dataset: LabelledImages, batch_size: int, num_workers: int) -> Iterator[_Batch]:
-    """Yield the images of this process; a bar on a terminal shows how far the first one is."""
+    """Yield the images of this process; the first process shows its progress on a terminal."""
     share = _Share(dataset)
     loader = DataLoader(
         share,
         batch_size,
         num_workers=num_workers,
         collate_fn=_of_one_size,
-        generator=torch.Generator(),  # the default one may be that of a training
+        generator=torch.Generator(),  # the default generator may belong to a training
     )
     with tqdm(total=len(share), unit="image", disable=_rank() > 0 or None) as bar:
         for groups in iterate(loader):
@@ -153,16 +157,14 @@ def _batches(dataset: LabelledImages, batch_size: int, num_workers: int) -> Iter
 
 
 def _of_one_size(samples: list[tuple[int, Tensor, Tensor]]) -> list[_Batch]:
-    """Stack the samples that have one size."""
+    """Stack the samples of the same size."""
     groups: dict[tuple[torch.Size, torch.Size], list[tuple[int, Tensor, Tensor]]] = {}
     for sample in samples:
         groups.setdefault((sample[1].shape, sample[2].shape), []).append(sample)
-    return [_stacked(group) for group in groups.values()]
-
-
-def _stacked(samples: list[tuple[int, Tensor, Tensor]]) -> _Batch:
-    indices, images, targets = zip(*samples, strict=True)
-    return _Batch(list(indices), torch.stack(images), torch.stack(targets))
+    return [
+        _Batch(list(indices), torch.stack(images), torch.stack(targets))
+        for indices, images, targets in (zip(*group, strict=True) for group in groups.values())
+    ]
 
 
 def _logits(network: DDRNet, amp_dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
@@ -190,13 +192,13 @@ def _label_files(
     save_labels: StrPath | None,
     submission: StrPath | None,
 ) -> Iterator[LabelFiles | None]:
-    """Give the files to write predictions to; those of a submission alone are deleted again."""
+    """Open the label files of predictions; those for a submission alone are deleted at the end."""
     if submission is None:
         yield None if save_labels is None else LabelFiles(save_labels, dataset, classes)
         return
     if not isinstance(dataset, Cityscapes):
         raise ValueError(
-            f"a submission is made of a ddrnet.data.Cityscapes, got a {type(dataset).__name__}"
+            f"a submission needs a ddrnet.data.Cityscapes, got a {type(dataset).__name__}"
         )
     target = Path(submission)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,25 +210,17 @@ def _label_files(
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _check_model(model: DDRNet) -> None:
-    if not isinstance(model, DDRNet):
-        raise TypeError(
-            f"expected a DDRNet, got {type(model)}: of a wrapped network pass the one inside "
-            "(model.module of DistributedDataParallel, accelerator.unwrap_model(model))"
-        )
-
-
 def _matched_classes(
     model: DDRNet, dataset: LabelledImages, by_index: bool
 ) -> tuple[Sequence[ClassLabel], Tensor | None]:
-    """Compare the classes of model and data set.
+    """Match the classes of the model with those of the data set.
 
     Returns:
-        The classes of the data set, and the index among them of each class of the model, (K,)
-        uint8; None where the order is the same.
+        The classes of the data set, and for each class of the model its index in the data set,
+        (K,) uint8; None if the order is the same.
     """
     if len(dataset) == 0:
-        raise ValueError("the data set has no image, so there is nothing to evaluate")
+        raise ValueError("the data set has no image: there is nothing to evaluate")
     classes: Sequence[ClassLabel] = getattr(dataset, "classes", model.classes)
     own, theirs = ([row.name for row in rows] for rows in (model.classes, classes))
     if len(own) != len(theirs):
@@ -237,16 +231,16 @@ def _matched_classes(
     if own == theirs:
         return classes, None
     if set(own) == set(theirs) and not by_index:
-        logger.info("the classes of the data set have another order: they are matched by name")
+        logger.info("the data set orders the classes differently: they are matched by name")
         return classes, torch.tensor([theirs.index(name) for name in own], dtype=torch.uint8)
     unnamed = [f"class_{index}" for index in range(len(own))]
     if not by_index and unnamed not in (own, theirs):
         raise ValueError(
-            f"the classes have different names: of the model alone {_only(own, theirs)}; of the "
-            f"data set alone {_only(theirs, own)}. Evaluate with weights that were trained for "
-            "these classes, or compare them by number with by_index=True (--by-index)"
+            f"the classes have different names: only the model has {_only(own, theirs)}; only the "
+            f"data set has {_only(theirs, own)}. Evaluate with weights that were trained for "
+            "these classes, or match them by number with by_index=True (--by-index)"
         )
-    logger.info("classes are compared by number: %s", ", ".join(map("{} = {}".format, own, theirs)))
+    logger.info("classes are matched by number: %s", ", ".join(map("{} = {}".format, own, theirs)))
     return classes, None
 
 

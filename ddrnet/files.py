@@ -1,4 +1,4 @@
-"""Files written as a whole or not at all, their hashes, and pictures as PNG bytes.
+"""Writes files atomically, hashes files, and encodes pictures as PNG.
 
 Loads neither torch nor Pillow.
 """
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 StrPath = str | os.PathLike[str]
-"""What every function that takes a path accepts."""
+"""A path, in every public function."""
 
 PARTIAL = ".part"
-"""Suffix of files that are not complete yet."""
+"""Suffix of incomplete files."""
 
 
 @contextmanager
 def open_atomically(path: StrPath) -> Iterator[BinaryIO]:
     """Open a file for writing and reading under a temporary name; rename it to `path` at the end.
 
-    The temporary file lies in the same folder and is hidden. It is flushed to disk before it is
-    renamed, and deleted when the block raises. A killed process leaves it behind.
+    The temporary file is hidden and lies in the folder of `path`. It is flushed to disk before it
+    is renamed, and deleted if the block raises. A killed process leaves it behind.
 
     Args:
         path: The file to create or replace; its folder must exist.
@@ -55,7 +55,7 @@ def open_atomically(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: StrPath, data: bytes | bytearray | memoryview) -> None:
-    """Write a file as a whole; on an error the old content stays.
+    """Write a whole file; after an error the old content remains.
 
     Args:
         path: The file to create or replace; its folder must exist.

@@ -16,7 +16,7 @@ IGNORE_INDEX = 255
 """The value of label pixels that neither train nor count."""
 
 MAX_CLASSES = 256
-"""Number of classes that an 8-bit label map tells apart."""
+"""The largest number of classes in an 8-bit label map."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class ClassLabel:
     """One class of a data set.
 
     Attributes:
-        name: The name shown to people.
+        name: The displayed name.
         color: Red, green, blue, each 0-255.
-        train_id: The index a network predicts; `IGNORE_INDEX` for classes that are ignored; -1
-            for the position among the classes, which lists of classes replace.
-        id: The value in the data set's own label files; -1 where it has none.
-        category: The group the class belongs to.
-        category_id: The group's number.
-        has_instances: Whether single objects are told apart in the annotations.
-        ignored: Whether the official evaluation leaves the class out.
+        train_id: The index that a network predicts; `IGNORE_INDEX` for an ignored class; -1 for its
+            position in a list of classes.
+        id: The value in the label files of the data set; -1 if it has none.
+        category: The group of the class.
+        category_id: The number of the group.
+        has_instances: Whether the annotations distinguish single objects.
+        ignored: Whether the official evaluation omits the class.
 
     Raises:
         ValueError: If the colour is not three values from 0 to 255.
@@ -58,16 +58,16 @@ class ClassLabel:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The rows of a data set's classes and the mappings that follow from them.
+    """The classes of a data set, one row each, and the mappings derived from the rows.
 
-    The mappings of ids are 256 bytes each, one per value of an 8-bit label file:
+    The mappings of ids have 256 bytes, one per value of an 8-bit label file:
     `numpy.frombuffer(table.id_to_train_id, "uint8")[labels]` translates a whole label map.
 
     Attributes:
         name: The name of the data set, for errors.
         rows: One row per class, ignored ones included.
         ignore_values: Further values of label files that are ignored.
-        hint: How to change the rows, for errors about unknown values.
+        hint: Says how to change the rows, in errors about unknown values.
 
     Raises:
         ValueError: If two rows share a name or an id, an id exceeds 255, or the train ids are not
@@ -115,13 +115,13 @@ class LabelTable:
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The values that may stand in a label file: every id, and `IGNORE_INDEX` in any case."""
+        """The valid values of a label file: every id, and always `IGNORE_INDEX`."""
         ids = {row.id for row in self.rows if row.id >= 0}
         return frozenset({*ids, *self.ignore_values, IGNORE_INDEX})
 
     @cached_property
     def id_to_train_id(self) -> bytes:
-        """The train id of each label value; `IGNORE_INDEX` for a value that is no id."""
+        """The train id of each label value; `IGNORE_INDEX` for unknown values."""
         train_ids = bytearray([IGNORE_INDEX] * 256)
         for row in self.rows:
             if row.id >= 0:
@@ -130,7 +130,7 @@ class LabelTable:
 
     @cached_property
     def train_id_to_id(self) -> bytes:
-        """The label value of each train id; all others give the first ignored row's id, or 255."""
+        """The label value of each train id; the first ignored id, or 255, for other values."""
         unlabelled = (row.id for row in self.rows if row.train_id == IGNORE_INDEX and row.id >= 0)
         ids = bytearray([next(unlabelled, IGNORE_INDEX)] * 256)
         for train_id, row in enumerate(self.classes):
@@ -139,26 +139,26 @@ class LabelTable:
 
     @cached_property
     def color_to_train_id(self) -> dict[Color, int]:
-        """The train id of each colour; where rows share a colour, the first row's."""
+        """The train id of each colour; the first row with a colour wins."""
         return {row.color: row.train_id for row in reversed(self.rows)}
 
 
 def class_labels(names_or_rows: Iterable[str | ClassLabel]) -> tuple[ClassLabel, ...]:
-    """Return one row per class with `train_id` = position; names get ids and colours of their own.
+    """Return one row per class, with its position as the `train_id`.
 
-    A plain name becomes a row whose `id` is its position too and whose colour no other row has.
-    A row keeps all it says but the train id; without an `id` it also gets its position.
+    A name becomes a row with its position as the `id` and a colour of its own. A given row keeps
+    its values except the train id; without an `id` it gets its position.
 
     Raises:
         ValueError: If there is no class, a name is empty or appears twice, or a row is ignored.
-        TypeError: If an entry is neither a string nor a `ClassLabel`, or all of it is one string.
+        TypeError: If an entry is neither a string nor a `ClassLabel`, or the argument is a string.
     """
     rows = _complete_rows(names_or_rows)
     ignored = [row.name for row in rows if row.train_id == IGNORE_INDEX]
     if ignored:
         raise ValueError(
-            f"the classes of a model are all trained, got rows with train_id={IGNORE_INDEX}: "
-            f"{', '.join(ignored)}; of a LabelTable pass its .classes"
+            f"a model has no ignored classes, got rows with train_id={IGNORE_INDEX}: "
+            f"{', '.join(ignored)}; LabelTable.classes has the trained rows alone"
         )
     return tuple(replace(row, train_id=position) for position, row in enumerate(rows))
 
@@ -170,18 +170,18 @@ def label_table(
     name: str = "class_names",
     hint: str = "",
 ) -> LabelTable:
-    """Return the table of own classes; a class's `train_id` is its position among the trained.
+    """Return the table of own classes; the `train_id` is the position among the trained classes.
 
     Args:
-        classes: Names; or names with their colours; or rows, of which those with
-            `train_id=IGNORE_INDEX` are ignored. An `id` that is not given is the position.
+        classes: Names, names with their colours, or rows. Rows with `train_id=IGNORE_INDEX` are
+            ignored. An `id` is by default the position.
         ignore_values: Further values of label files that are ignored.
         name: The name of the table, for errors.
-        hint: How to change the rows, for errors about unknown values.
+        hint: Says how to change the rows, in errors about unknown values.
 
     Raises:
-        ValueError: If there is no class, or two share a name or a value.
-        TypeError: If an entry is neither a string nor a `ClassLabel`, or all of it is one string.
+        ValueError: If there is no class, or two share a name, a value or a given colour.
+        TypeError: If an entry is neither a string nor a `ClassLabel`, or the argument is a string.
     """
     if isinstance(classes, Mapping):
         classes = [ClassLabel(key, color) for key, color in classes.items()]
@@ -192,15 +192,17 @@ def label_table(
         for row in _complete_rows(classes)
     ]
     if all(row.train_id == IGNORE_INDEX for row in rows):
-        raise ValueError(f"{name} has no class that is not ignored")
+        raise ValueError(f"all classes of {name} are ignored")
     return LabelTable(name, tuple(rows), tuple(ignore_values), hint)
 
 
 def _complete_rows(names_or_rows: Iterable[str | ClassLabel]) -> list[ClassLabel]:
-    """Return rows with colours and ids for names and rows; train ids are as given."""
+    """Complete names and rows by colours and ids; train ids stay as given."""
     given = list(names_or_rows)
     if isinstance(names_or_rows, str) or not all(isinstance(e, str | ClassLabel) for e in given):
-        raise TypeError(f"classes are a sequence of names or ClassLabel rows, got {names_or_rows}")
+        raise TypeError(
+            f"classes must be a sequence of names or ClassLabel rows, got {names_or_rows}"
+        )
     if not given:
         raise ValueError("at least one class is needed, got none")
     _check_names(entry if isinstance(entry, str) else entry.name for entry in given)
@@ -210,9 +212,9 @@ def _complete_rows(names_or_rows: Iterable[str | ClassLabel]) -> list[ClassLabel
 
 
 def distinct_colors(taken: set[Color]) -> Iterator[Color]:
-    """Yield colours that differ from each other, from black and from those `taken`.
+    """Yield distinct colours other than black and `taken`.
 
-    Neighbours differ by the golden angle in hue, then in brightness.
+    The hue advances by the golden angle, and the brightness changes.
     """
     used = taken | {(0, 0, 0)}
     for index in count():
@@ -282,7 +284,7 @@ CITYSCAPES = LabelTable("Cityscapes", (
 ))
 """The 35 classes of Cityscapes, 19 of them trained.
 
-The official train id -1 of the license plate is `IGNORE_INDEX` here, as it is in label files.
+The license plate has the train id `IGNORE_INDEX`, as in label files, instead of the official -1.
 
 Source: cityscapesScripts, `cityscapesscripts/helpers/labels.py`.
 """
@@ -301,7 +303,7 @@ CAMVID = LabelTable("CamVid", (
     ClassLabel("Bicyclist", (0, 128, 192), 10, 10),
     ClassLabel("Unlabelled", (0, 0, 0), IGNORE_INDEX, 11, ignored=True),
 ))
-"""The 11 classes of CamVid and `Unlabelled`, as the SegNet release numbers them.
+"""The 11 classes of CamVid and `Unlabelled`, numbered as in the SegNet release.
 
 Source: Badrinarayanan, Kendall, Cipolla, PAMI 2017; colours as in `CAMVID_RAW`.
 """
@@ -340,9 +342,9 @@ CAMVID_RAW = LabelTable("CamVid (32 colours)", (
     ClassLabel("Void", (0, 0, 0), IGNORE_INDEX, ignored=True),
     ClassLabel("Wall", (64, 192, 0), 1),
 ))
-"""The 32 classes of the original CamVid release, told apart by colour, on `CAMVID`'s train ids.
+"""The 32 classes of the original CamVid release, known by colour, with the train ids of `CAMVID`.
 
 Source: Brostow, Fauqueur, Cipolla, Pattern Recognition Letters 2009, `label_colors.txt`; the usual
-grouping into 11.
+grouping into 11 classes.
 """
 # fmt: on

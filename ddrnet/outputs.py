@@ -1,4 +1,4 @@
-"""What the network and the metrics return."""
+"""The results of the network and of the metrics."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class SegmentationOutput(NamedTuple):
 
 
 class SegmentationScores(NamedTuple):
-    """How well predictions agree with the truth over a whole data set; ratios are fractions.
+    """Scores of predictions over a whole data set, as fractions.
 
-    A pixel whose prediction is none of the classes is a miss of its true class. Scores without
-    counted pixels are NaN, e.g. of a class neither present nor predicted.
+    A pixel with a prediction outside of the classes counts as a miss of its true class. Scores
+    without counted pixels are NaN, e.g. of a class neither present nor predicted.
 
     Attributes:
-        mean_iou: Mean intersection over union of the classes that are not NaN.
-        iou: (K,) float64, of each class.
-        category_iou: Of each category, whose classes count as one; empty without categories.
-        pixel_accuracy: Share of pixels predicted right.
-        frequency_weighted_iou: Mean over the classes, each weighted by its share of the pixels.
+        mean_iou: Mean intersection over union of the classes, without NaN.
+        iou: (K,) float64, intersection over union of each class.
+        category_iou: IoU of each category, with its classes merged; empty without categories.
+        pixel_accuracy: Share of correctly predicted pixels.
+        frequency_weighted_iou: Mean IoU of the classes, weighted by their shares of the pixels.
         confusion: (K, K) int64, pixels by true class (row) and predicted class (column).
-        outside: (K,) int64, pixels of each true class whose prediction is none of the classes.
+        outside: (K,) int64, pixels of each true class with a prediction outside of the classes.
     """
 
     mean_iou: float

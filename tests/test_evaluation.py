@@ -197,7 +197,7 @@ def test_a_damaged_image_is_one_message_from_any_process(model, tmp_path, worker
 
 def test_a_submission_is_of_cityscapes(model, tmp_path):
     streets = SyntheticStreets(1, (64, 96))
-    with pytest.raises(ValueError, match=r"submission is made of .*Cityscapes, got .*Synthetic"):
+    with pytest.raises(ValueError, match=r"submission needs .*Cityscapes, got .*Synthetic"):
         ddrnet.evaluate(model, streets, submission=tmp_path / "x.zip")
 
 
@@ -245,7 +245,9 @@ def test_classes_without_names_are_compared_by_number(halves, by_index, caplog):
 def test_classes_of_other_names_need_by_index(halves, caplog):
     model = ddrnet.create_model(NANO, class_names=["road", "rest"])
     dataset = halves(["road", "sky"])
-    with pytest.raises(ValueError, match=r"model alone rest; of the data set alone sky.*by_index"):
+    with pytest.raises(
+        ValueError, match=r"only the model has rest; only the data set has sky.*by_index"
+    ):
         ddrnet.evaluate(model, dataset)
     with caplog.at_level(logging.INFO, "ddrnet"):
         ddrnet.evaluate(model, dataset, by_index=True)

@@ -1,4 +1,4 @@
-"""The `ddrnet` command: thin layers on the library's functions, a file per subcommand."""
+"""The `ddrnet` command: thin layers on the functions of the library, a file per subcommand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddrnet.cli import list as list_
 from ddrnet.errors import DDRNetError
 
 INTERRUPTED = 130
-"""The exit code of a command stopped by Ctrl-C, as shells report it."""
+"""The exit code after Ctrl-C, as in shells."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; by default those of the process.
 
     Returns:
-        0 if all went well, 1 after an error, which is printed as one line, 130 after Ctrl-C.
+        0 after success, 1 after an error, which is printed as one line, 130 after Ctrl-C.
         Wrong usage exits with 2.
     """
     parser = _parser()
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _logging_to_stderr(level: int) -> Iterator[None]:
-    """Show the library's messages from `level` on while a command runs, then no more."""
+    """Show the messages of the library, from `level` up, while a command runs."""
     logger, handler = logging.getLogger("ddrnet"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     before = logger.level

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 _LAYOUT = """\
-own data, a folder ROOT with:
-  ROOT/classes.txt               a class a line: NAME [VALUE] [R G B] [ignore]
-  ROOT/images/NAME.jpg           PNG, JPEG, WebP, BMP or TIFF, in subfolders too
-  ROOT/labels/NAME.png           (or masks/, annotations/) the VALUE of a class at
-                                 each pixel, or its colour R G B; 255 is ignored
-splits of own data, one of:
+own data is a folder ROOT with:
+  ROOT/classes.txt               a class per line: NAME [VALUE] [R G B] [ignore]
+  ROOT/images/NAME.jpg           PNG, JPEG, WebP, BMP or TIFF; subfolders allowed
+  ROOT/labels/NAME.png           (or masks/, annotations/) each pixel is the VALUE
+                                 of its class or the colour R G B; 255 is ignored
+splits of own data are either of:
   ROOT/images/train, ROOT/labels/train, ROOT/images/val, ROOT/labels/val
-  ROOT/train.txt, ROOT/val.txt   the name of an image a line
-VALUE is the position of the line, from 0, where it is left out; a line that ends
-in "ignore" names a value or colour that neither trains nor counts."""
+  ROOT/train.txt, ROOT/val.txt   the name of an image per line
+VALUE is by default the position of the line, counted from 0. "ignore" at the end
+of a line excludes its pixels from training and scores."""
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +43,10 @@ def _add_root(parser: argparse.ArgumentParser) -> None:
 def _add_check(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
-        help="read a whole data set and report everything wrong with it",
-        description="Read every image and label file of Cityscapes, CamVid or own data, and report "
-        "missing and broken files, images and labels of different sizes, and label values of no "
-        "class. Exits with 1 if there is a problem.",
+        help="read a whole data set and report every problem",
+        description="Read every image and label file of Cityscapes, CamVid or own data. Report "
+        "missing and broken files, images and labels of different sizes, and label values that "
+        "belong to no class. The exit code is 1 if there is a problem.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,15 +58,17 @@ def _add_stats(commands: Any) -> None:
     parser = commands.add_parser(
         "stats",
         help="count images, sizes and the share of each class",
-        description="Count images and their sizes, and measure the share of each class among the "
+        description="Count the images and their sizes, and measure the share of each class in the "
         "labelled pixels of a split.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_root(parser)
-    parser.add_argument("--split", help="such as train (default: val, or all where there is none)")
     parser.add_argument(
-        "--out", type=Path, metavar="PNG", help="draw the shares as bars into this file"
+        "--split", help="such as train (default: val, or all images without splits)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PNG", help="draw the shares as bars in this file"
     )
     parser.set_defaults(run=run_stats)
 
@@ -73,14 +76,18 @@ def _add_stats(commands: Any) -> None:
 def _add_synthesize(commands: Any) -> None:
     parser = commands.add_parser(
         "synthesize",
-        help="render street scenes with exact labels, as a Cityscapes folder",
+        help="render street scenes with exact labels as a Cityscapes folder",
         description="Render synthetic streets into the folders and files of Cityscapes: images, "
-        "label ids, instance ids, colours and polygons, four fifths in train and one in val. "
-        "Run again, it writes what is missing.",
+        "label ids, instance ids, colours and polygons. Every fifth street belongs to val, the "
+        "others to train. A second run writes only the missing files.",
     )
-    parser.add_argument("root", type=Path, metavar="OUT", help="a new folder, or one to go on with")
+    parser.add_argument("root", type=Path, metavar="OUT", help="a new folder, or one to continue")
     parser.add_argument(
-        "--images", type=int, default=100, metavar="N", help="how many (default: %(default)s)"
+        "--images",
+        type=int,
+        default=100,
+        metavar="N",
+        help="number of streets (default: %(default)s)",
     )
     parser.add_argument(
         "--size",
@@ -89,13 +96,15 @@ def _add_synthesize(commands: Any) -> None:
         metavar="HxW",
         help="height and width in pixels (default: 1024x2048)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other streets")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="chooses the streets (default: %(default)s)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes that render (default: one per CPU core)",
+        help="rendering processes (default: one per CPU core)",
     )
     parser.set_defaults(run=run_synthesize)
 
@@ -108,7 +117,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def run_synthesize(args: argparse.Namespace) -> int:
-    """Write the tree and say how to read it."""
+    """Write the streets and say how to read them."""
     from ddrnet.data import write_streets
 
     write_streets(args.root, args.images, size=args.size, seed=args.seed, workers=args.workers)
@@ -117,7 +126,7 @@ def run_synthesize(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print a line per problem and one per split; 1 if there is a problem."""
+    """Print a line per problem and a line per split; return 1 if there is a problem."""
     from ddrnet.data.opening import scan_every_split
     from ddrnet.data.samples import unreadable
 
@@ -135,7 +144,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def run_stats(args: argparse.Namespace) -> int:
-    """Print sizes and shares, and draw the shares."""
+    """Print the sizes and shares, and draw the shares."""
     from ddrnet.data.opening import open_dataset
     from ddrnet.data.statistics import draw_shares, measure
 
@@ -155,10 +164,10 @@ def run_stats(args: argparse.Namespace) -> int:
             "images": found.images,
             "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in found.sizes.items()],
             "classes": [
-                {"name": name, "share": None if share != share else share, "images": images}
+                {"name": name, "share": None if math.isnan(share) else share, "images": images}
                 for name, share, images in rows
             ],
-            "ignored": None if found.ignored_share != found.ignored_share else found.ignored_share,
+            "ignored": None if math.isnan(found.ignored_share) else found.ignored_share,
         }
         print(json.dumps(fields, indent=2, allow_nan=False))
     else:

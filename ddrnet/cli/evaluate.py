@@ -1,4 +1,4 @@
-"""`ddrnet evaluate`: the scores of a model on a data set."""
+"""`ddrnet evaluate`: scores a model on a data set."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from ddrnet.cli.table import aligned
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
-    import torch
-
     from ddrnet.data import FileDataset
-    from ddrnet.network import DDRNet
     from ddrnet.outputs import SegmentationScores
 
 _DTYPES = ("bfloat16", "float16")
@@ -45,23 +42,23 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="ROOT",
-        help="the folder of Cityscapes, CamVid or own data: images, labels and classes.txt, as "
-        "`ddrnet data check --help` shows; without classes.txt, label values are the numbers of "
-        "the model's classes",
+        help="the folder of Cityscapes, CamVid or own data; own data has images, labels and "
+        "classes.txt (layout: ddrnet data check --help). Without classes.txt, label values are "
+        "the numbers of the model's classes",
     )
     parser.add_argument(
         "--dataset",
         choices=("cityscapes", "camvid", "folder"),
-        help="kind of data in ROOT (default: recognised by its entries)",
+        help="kind of data in ROOT (default: recognised by the folder's entries)",
     )
     parser.add_argument(
         "--split",
-        help="such as val, train or test (default: val; all of own data without a split val)",
+        help="such as val, train or test (default: val; all images of own data without splits)",
     )
     parser.add_argument(
         "--by-index",
         action="store_true",
-        help="compare the classes of model and data by number, not by name",
+        help="match the classes of model and data by number, not by name",
     )
     parser.add_argument(
         "--workers",
@@ -79,9 +76,9 @@ def _add_view_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[1.0],
         metavar="FACTOR",
-        help="sizes to see each image at; probabilities are averaged (default: 1)",
+        help="factors to resize each image by; probabilities are averaged (default: 1)",
     )
-    parser.add_argument("--flip", action="store_true", help="see each also mirrored")
+    parser.add_argument("--flip", action="store_true", help="also predict each image mirrored")
     parser.add_argument(
         "--device", help="such as cpu, cuda:1 or mps (default: the accelerator, else the CPU)"
     )
@@ -93,22 +90,25 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-labels",
         type=Path,
         metavar="DIR",
-        help="write every prediction as a label file of the data set's values and names",
+        help="write every prediction as a label file with the values and names of the data set",
     )
     parser.add_argument(
         "--submission",
         type=Path,
         metavar="ZIP",
-        help="write the predictions for the Cityscapes benchmark server",
+        help="write a submission for the Cityscapes benchmark server",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with the confusion matrix")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print the scores; of several processes the first one prints."""
+    """Evaluate and print the scores; among several processes, the first prints."""
+    import torch
+
     from ddrnet.cli.processes import joined
     from ddrnet.data import open_dataset
     from ddrnet.data.opening import recognise
+    from ddrnet.evaluation import evaluate
 
     kind = args.dataset or recognise(args.data_path)  # a wrong path fetches no weights
     with joined(args.device) as (device, first):
@@ -116,48 +116,45 @@ def run(args: argparse.Namespace) -> int:
         # Own data without classes.txt has the classes of the model.
         classes = [replace(row, id=-1) for row in model.classes]
         dataset = open_dataset(args.data_path, kind, args.split, class_names=classes)
-        scores = _evaluate(args, model, dataset, device)
+        scores = evaluate(
+            model,
+            dataset,
+            scales=args.scales,
+            flip=args.flip,
+            num_workers=args.workers,
+            device=device,
+            amp_dtype=args.amp and getattr(torch, args.amp),
+            by_index=args.by_index,
+            save_labels=args.save_labels,
+            submission=args.submission,
+        )
         if first:
             _print(args, scores, dataset)
     return 0
-
-
-def _evaluate(
-    args: argparse.Namespace, model: DDRNet, dataset: FileDataset, device: torch.device
-) -> SegmentationScores:
-    import torch
-
-    from ddrnet.evaluation import evaluate
-
-    return evaluate(
-        model,
-        dataset,
-        scales=args.scales,
-        flip=args.flip,
-        num_workers=args.workers,
-        device=device,
-        amp_dtype=args.amp and getattr(torch, args.amp),
-        by_index=args.by_index,
-        save_labels=args.save_labels,
-        submission=args.submission,
-    )
 
 
 def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset) -> None:
     if args.json:
         print(json.dumps(_fields(args, scores, dataset), indent=2, allow_nan=False))
         return
+    scored = f"{f'split {dataset.split}' if dataset.split else 'all'}, {len(dataset)} images"
     if math.isnan(scores.mean_iou):
-        print(f"{_place(dataset)} without labels: nothing to score")
+        print(f"{scored}: no labels, nothing to score")
         return
+    categories = [iou for iou in scores.category_iou.values() if not math.isnan(iou)]
+    summary = [
+        f"mean IoU {_percent(scores.mean_iou)}",
+        *([f"of categories {_percent(sum(categories) / len(categories))}"] if categories else []),
+        f"pixel accuracy {_percent(scores.pixel_accuracy)}",
+    ]
     print(scores_table(scores, dataset.classes))
-    print(f"{_summary(scores)}; {_place(dataset)}")
+    print(f"{', '.join(summary)}; {scored}")
 
 
 def _fields(
     args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset
 ) -> dict[str, Any]:
-    """Return the scores as plain values: fractions, null where nothing decides one."""
+    """Return the scores as fractions; None where a score has no pixels."""
     names = [row.name for row in dataset.classes]
     return {
         "model": args.model or (None if args.checkpoint else DEFAULT_MODEL),
@@ -178,7 +175,7 @@ def _fields(
 
 
 def scores_table(scores: SegmentationScores, classes: tuple[ClassLabel, ...]) -> str:
-    """Return the IoU of every class, and its share of the pixels, as text."""
+    """Return a table of the IoU of every class and its share of the pixels."""
     present = (scores.confusion.sum(1) + scores.outside).double()
     shares = (present / present.sum()).tolist()
     rows = [
@@ -186,21 +183,6 @@ def scores_table(scores: SegmentationScores, classes: tuple[ClassLabel, ...]) ->
         for row, iou, share in zip(classes, scores.iou.tolist(), shares, strict=True)
     ]
     return aligned(("class", "IoU", "pixels"), rows, right=("IoU", "pixels"))
-
-
-def _summary(scores: SegmentationScores) -> str:
-    categories = [iou for iou in scores.category_iou.values() if not math.isnan(iou)]
-    parts = [
-        f"mean IoU {_percent(scores.mean_iou)}",
-        *([f"of categories {_percent(sum(categories) / len(categories))}"] if categories else []),
-        f"pixel accuracy {_percent(scores.pixel_accuracy)}",
-    ]
-    return ", ".join(parts)
-
-
-def _place(dataset: FileDataset) -> str:
-    part = f"split {dataset.split}" if dataset.split else "all"
-    return f"{part}, {len(dataset)} images"
 
 
 def _percent(fraction: float) -> str:

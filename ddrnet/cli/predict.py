@@ -1,4 +1,4 @@
-"""`ddrnet predict`: label maps and overlays of image files."""
+"""`ddrnet predict`: writes label maps and overlays of image files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "predict",
         help="segment images",
-        description="Segment image files (PNG, JPEG, WebP, BMP, TIFF; 8 and 16 bit) and write, "
-        "for each, NAME.labels.png with the class index of every pixel and NAME.overlay.png with "
-        "the classes over the image. Prints the share of every class. An image that cannot be "
-        "read is reported and skipped.",
+        description="Segment image files (PNG, JPEG, WebP, BMP, TIFF; 8 and 16 bit). Each image "
+        "gets NAME.labels.png with the class index of every pixel and NAME.overlay.png with the "
+        "classes over the image. The share of every class is printed. Unreadable images are "
+        "reported and skipped.",
     )
     parser.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="an image, or a folder whose images and those of its subfolders are taken",
+        help="an image, or a folder; subfolders are searched too",
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every image; 1 if one could not be."""
+    """Segment every image; return 1 if one failed."""
     from ddrnet.cli.results import name_results
     from ddrnet.predictor.pipeline import check_model, pick_device
     from ddrnet.predictor.sources import find_images
@@ -96,7 +96,7 @@ def _predict_all(
 
 
 def shares_table(shares: Sequence[float], classes: Sequence[ClassLabel]) -> str:
-    """Return the share of every class as text, in as many columns as the terminal has room for."""
+    """Return a table of the share of every class, as wide as the terminal."""
     from ddrnet.visualize import percent
 
     names = max(len(label.name) for label in classes)

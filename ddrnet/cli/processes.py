@@ -1,4 +1,4 @@
-"""The processes that `torchrun` starts: joined before the work, left after it."""
+"""Joins the processes that `torchrun` starts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def joined(device: str | None) -> Iterator[tuple[torch.device, bool]]:
-    """Join the other processes, if there are any, as long as the block runs.
+    """Join the other processes, if any, while the block runs.
 
     Args:
-        device: The name of a device; by default the accelerator if there is one, else the CPU.
-            Of several processes on `cuda`, each takes the GPU of its local rank.
+        device: The name of a device; by default the accelerator, or the CPU without one. With
+            `cuda`, each of several processes takes the GPU of its local rank.
 
     Yields:
-        The device of this process, and whether it is the first one, which speaks for all.
+        The device of this process, and whether it is the first process, which alone prints.
 
     Raises:
         ValueError: If the device cannot be used.

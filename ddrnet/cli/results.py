@@ -1,4 +1,4 @@
-"""The files that `ddrnet predict` writes: their names and their content."""
+"""Names and writes the files of `ddrnet predict`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Results(NamedTuple):
-    """Where the results of one image go.
+    """The files with the results of one image.
 
     Attributes:
-        labels: The palette PNG of class indices.
-        overlay: The PNG of the image with the classes blended over it.
+        labels: The palette PNG with class indices.
+        overlay: The PNG with the class colours over the image.
     """
 
     labels: Path
@@ -33,10 +33,10 @@ class Results(NamedTuple):
 
 
 def name_results(images: Sequence[Path], folder: Path) -> list[Results]:
-    """Return where the results of each image go: `NAME.labels.png` and `NAME.overlay.png`.
+    """Return the files of each image: `NAME.labels.png` and `NAME.overlay.png`.
 
-    They lie below `folder` as the images lie below the last folder that all have in common.
-    NAME is the image's without its ending, or with it where that would make two alike.
+    NAME is the path of the image below the deepest common folder of all images. It lacks the file
+    extension, except where two names would be equal without it.
 
     Raises:
         ValueError: If a result would overwrite one of the images.
@@ -57,17 +57,17 @@ def write_results(
     classes: Sequence[ClassLabel],
     note: str = "",
 ) -> None:
-    """Write the label map and the overlay with its legend, each file as a whole or not at all.
+    """Write the label map and the overlay with its legend, each atomically.
 
     Args:
-        results: Where to; folders are made.
+        results: The files; their folders are created.
         image: (3, H, W) uint8 RGB.
         labels: (H, W) class indices.
         classes: The class of each index.
-        note: Written below the legend, and into the label map as the comment of its PNG.
+        note: Text below the legend, and the PNG comment of both files.
 
     Raises:
-        OSError: If a file cannot be written; it names the file.
+        OSError: If a file cannot be written; the error names it.
     """
     from ddrnet.visualize import overlay, palette_image, with_legend
 
@@ -82,7 +82,7 @@ def write_results(
 
 
 def _unique_names(images: Sequence[Path]) -> list[PurePath]:
-    """Name images below their common folder: without ending where nobody else has that name."""
+    """Return paths below the common folder, without file extension where that is unique."""
     parts = [_parts(Path(os.path.abspath(image))) for image in images]
     levels = zip(*(path[:-1] for path in parts), strict=False)
     common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
@@ -101,17 +101,17 @@ def _refuse_overwriting(images: Sequence[Path], results: Sequence[Results]) -> N
             if path.exists() and _identity(path) in inputs:
                 raise ValueError(
                     f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
-                    f"choose another folder for them than {path.parent}"
+                    f"choose another folder than {path.parent}"
                 )
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    """Split a path; a drive letter becomes a name that a folder may have."""
+    """Split a path; a drive letter becomes a valid name of a folder."""
     return re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]
 
 
 def _folded(name: PurePath) -> str:
-    """Return what a file system that ignores case makes of a name."""
+    """Return a name as a file system that ignores case compares it."""
     return str(name).casefold()
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """Return a table as text, a line per row, columns two spaces apart.
+    """Return a table as text: a line per row, columns two spaces apart.
 
     Args:
         header: The name of each column.
         rows: The cells, one per column.
-        right: The columns whose cells are numbers and so end in line.
+        right: The columns to align at the right end, such as numbers.
     """
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,6 +1,6 @@
-"""Data sets of street scenes, their transforms and their decoded cache.
+"""Data sets, their transforms and their cache of decoded samples.
 
-Every public name is bound when it is first used: decoding an image loads no torchvision.
+Public names are bound on first use: decoding an image loads no torchvision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Decoded samples on disk, one memory-mapped file each, built when first read.
+"""Keeps decoded samples on disk, each in a memory-mapped file that the first read writes.
 
-A file is written beside its place, flushed and renamed: a process killed at any moment leaves no
-half entry. Processes that want the same entry wait for the first to build it.
+Files are written atomically: a killed process leaves no half entry. Processes that need the same
+entry wait until the first of them has built it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 class DecodedCache:
     """Memory-mapped images and train ids of a list of samples.
 
-    An entry belongs to the paths of a sample's files and the classes they are read with, and is
-    valid while the files keep their sizes and modification times. An entry takes 4 bytes per
-    pixel: 25 GB for the training images of Cityscapes.
+    The paths of a sample's files and its classes identify an entry. It is valid while the files
+    keep their sizes and modification times. An entry takes 4 bytes per pixel: 25 GB for the
+    training images of Cityscapes.
 
     Args:
-        directory: The folder of the entries, made if absent; data sets may share it.
+        directory: The folder of the entries, created if absent; data sets may share it.
         samples: The samples.
 
     Raises:
@@ -76,7 +76,7 @@ class DecodedCache:
             raise DatasetError(
                 f"the decoded cache needs {needed / 1e9:.3g} GB more in {self.directory}, "
                 f"{len(missing)} samples at {_BYTES_PER_PIXEL} bytes per pixel; {free / 1e9:.3g} "
-                f"GB are free: give a cache_dir on a larger disk, or none"
+                f"GB are free: choose a cache_dir on a larger disk, or none"
             )
         if missing:
             logger.info(
@@ -100,7 +100,7 @@ def _digest(key: object) -> str:
 
 
 def _source_state(sample: Sample) -> dict[str, str]:
-    """Return what must not have changed since an entry was built."""
+    """Return the state of the files that an entry depends on."""
     try:
         image = sample.image.stat()
         labels = sample.labels.stat() if sample.labels else None
@@ -114,7 +114,7 @@ def _source_state(sample: Sample) -> dict[str, str]:
 
 
 def _mapped(entry: Path, state: dict[str, str]) -> tuple[Tensor, Tensor] | None:
-    """Return a valid entry's image and labels without reading their pixels."""
+    """Return the image and labels of a valid entry without reading their pixels."""
     try:
         with safe_open(entry, framework="pt") as file:
             if file.metadata() != state:
@@ -134,7 +134,7 @@ def _built(entry: Path, sample: Sample) -> tuple[Tensor, Tensor]:
                 leftover.unlink()
             tensors = read_sample(sample)
             _write(entry, tensors, state)
-        lock.unlink(missing_ok=True)  # who waits for it finds the entry finished
+        lock.unlink(missing_ok=True)  # a waiting process finds the entry complete
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""CamVid, as the SegNet release of 11 classes or as the original release of 32 colours."""
+"""CamVid: the SegNet release with 11 classes, or the original release with 32 colours."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ RAW_IMAGES, RAW_LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 
 
 class CamVid(FileDataset):
-    """Cambridge streets in 11 classes: 367 images to train, 101 to validate, 233 to test.
+    """Streets of Cambridge in 11 classes: 367 training, 101 validation and 233 test images.
 
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its train ids, (H, W), with 255 where
-    unlabelled. Two layouts are told apart by their folders:
+    unlabelled. The folders show which of two layouts it is:
 
-    * the SegNet release, 480 x 360: `train.txt`, `val.txt`, `test.txt` list pairs of files, of
-      which the last folder and the name count (the listed `/SegNet/CamVid/` exists nowhere);
-    * the original release, 960 x 720: `701_StillsRaw_full` and `LabeledApproved_full`. Its 32
-      colours are mapped to the 11 classes, and the SegNet splits follow from the file names.
+    * The SegNet release, 480 x 360: `train.txt`, `val.txt` and `test.txt` list pairs of files. Only
+      the last folder and the name of a listed path count: `/SegNet/CamVid/` exists nowhere.
+    * The original release, 960 x 720: `701_StillsRaw_full` and `LabeledApproved_full`. Its 32
+      colours are mapped to the 11 classes, and the file names decide the SegNet splits.
 
     Args:
-        root: The folder of the lists, or of the two folders of the original release.
-        split: `trainval` is `train` and `val`.
+        root: The folder with the lists, or with the two folders of the original release.
+        split: `trainval` joins `train` and `val`.
         transforms: Called with the image and the labels; returns the two.
         label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
         cache_dir: A folder that keeps decoded samples: 0.25 GB for `train` of the SegNet release.
-        seed: With the epoch and the index, what every random choice follows from.
+        seed: Determines every random choice, together with the epoch and the index.
 
     Raises:
-        ValueError: If there is no such split.
-        DatasetError: If a list, a folder or a file is missing: the message shows the tree
-            expected and what was found.
+        ValueError: If the split does not exist.
+        DatasetError: If a list, a folder or a file is missing; the message shows the expected tree
+            and the files found.
 
     Source: the split and the 11 classes are those of Badrinarayanan, Kendall, Cipolla, PAMI 2017.
     """
@@ -70,10 +70,10 @@ class CamVid(FileDataset):
 
 
 def scan_camvid(root: Path, split: Split) -> Scan:
-    """Return the samples of a split and what is missing.
+    """Return the samples and the problems of a split.
 
     Raises:
-        ValueError: If there is no such split.
+        ValueError: If the split does not exist.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {get_args(Split)}, got {split!r}")
@@ -85,7 +85,7 @@ def scan_camvid(root: Path, split: Split) -> Scan:
 
 
 def scan_every_split(root: Path) -> dict[str, Scan]:
-    """Return a scan of each split of which there is a list, or of all in the original release."""
+    """Scan every split that has a list; in the original release, every split."""
     splits: tuple[Split, ...] = ("train", "val", "test")
     there = [split for split in splits if _is_raw(root) or (root / f"{split}.txt").is_file()]
     return {split: scan_camvid(root, split) for split in there}
@@ -103,7 +103,9 @@ def _scan_list(root: Path, split: str) -> Scan:
     lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
     odd = [line for line in lines if len(line) != 2]
     if odd or not lines:
-        return Scan((), (f"{file} is no list of image and label files: {odd[:1]}",), expected)
+        return Scan(
+            (), (f"{file} does not list pairs of image and label files: {odd[:1]}",), expected
+        )
     samples = [_listed(root, *line) for line in lines]
     files = [file for sample in samples for file in (sample.image, sample.labels)]
     missing = {file for file in files if file and not file.is_file()}

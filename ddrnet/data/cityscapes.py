@@ -1,4 +1,4 @@
-"""Cityscapes, read as it is downloaded."""
+"""Cityscapes in the folders of its downloads."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ _KINDS = (
     ("val", "coarse"),
     ("train_extra", "coarse"),
 )
-"""What is annotated how."""
+"""The existing pairs of split and kind of annotation."""
 
 
 class Cityscapes(FileDataset):
-    """The 19 classes of Cityscapes, from the unpacked downloads as they are.
+    """The 19 classes of Cityscapes, read from the unpacked downloads.
 
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its train ids, (H, W), with 255 where
     ignored. Labels come from `*_labelIds.png`, mapped in memory, or else from
-    `*_labelTrainIds.png`. The split `test` has no public labels: all are 255. Any number of cities
-    and images of any size will do.
+    `*_labelTrainIds.png`. The split `test` has no public labels: all its labels are 255. The number
+    of cities and the sizes of images are free.
 
     Args:
         root: The folder that holds `leftImg8bit` and `gtFine` or `gtCoarse`.
-        split: `trainval` is `train` and `val`; `train_extra` has coarse annotations only.
-        annotations: `fine` unless given, `coarse` for `train_extra`.
+        split: `trainval` joins `train` and `val`; `train_extra` has coarse annotations only.
+        annotations: `fine` by default, `coarse` for `train_extra`.
         transforms: Called with the image and the labels; returns the two.
         label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
         cache_dir: A folder that keeps decoded samples: 25 GB for `train`.
-        seed: With the epoch and the index, what every random choice follows from.
+        seed: Determines every random choice, together with the epoch and the index.
 
     Raises:
-        ValueError: If there is no such split, or it has no such annotations.
-        DatasetError: If folders are missing, an image has no labels or labels have no image: the
-            message shows the tree expected and what was found.
+        ValueError: If the split does not exist, or lacks these annotations.
+        DatasetError: If a folder is missing, or an image or a label file lacks its counterpart;
+            the message shows the expected tree and the files found.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Cityscapes(FileDataset):
 
 
 def scan_cityscapes(root: Path, split: Split, annotations: Annotations | None = None) -> Scan:
-    """Return the samples of a split and what is missing.
+    """Return the samples and the problems of a split.
 
     Raises:
-        ValueError: If there is no such split, or it has no such annotations.
+        ValueError: If the split does not exist, or lacks these annotations.
     """
     if split not in get_args(Split):
         raise ValueError(f"split must be one of {get_args(Split)}, got {split!r}")
@@ -98,7 +98,7 @@ def scan_cityscapes(root: Path, split: Split, annotations: Annotations | None = 
 
 
 def scan_every_split(root: Path) -> dict[str, Scan]:
-    """Return a scan of each split and kind of annotation of which there is a folder."""
+    """Scan each pair of split and kind of annotation that has a folder."""
     return {
         f"{split}, {annotations}": _scan(root, split, annotations)
         for split, annotations in _KINDS
@@ -142,6 +142,6 @@ def _labelled(
 
 
 def _files(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files of every city by the name they share with their other files."""
+    """Return the files of every city by their names without `suffix`."""
     paths = sorted(folder.glob(f"*/[!.]*{suffix}"))
     return {path.name.removesuffix(suffix): path for path in paths}

@@ -1,4 +1,4 @@
-"""The base of every data set: reading, transforming and seeding of one sample."""
+"""Base classes of data sets: read, transform and seed one sample."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from ddrnet.labels import IGNORE_INDEX, ClassLabel
 Batch = TypeVar("Batch")
 
 Transforms = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
-"""What `transforms=` takes: the image and the labels together, as a torchvision v2 transform."""
+"""A function of image and labels that returns both, such as a torchvision v2 transform."""
 
 _LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
 class SegmentationDataset(Dataset[tuple[Tensor, Tensor]], ABC):
-    """Images with label maps; the random choices of a sample follow from (seed, epoch, index).
+    """Images with label maps; (seed, epoch, index) determine the random choices of a sample.
 
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its labels, (H, W), with 255 where
     ignored, both after `transforms`. While a sample is read and transformed, torch's CPU generator
-    is seeded from `seed`, the epoch and the index, and put back afterwards: the same samples come
-    from any number of workers and after a resume. Transforms that draw from `random` or `numpy`
-    should take their seed from `torch.randint`.
+    is seeded from `seed`, the epoch and the index; its state is restored afterwards. So samples do
+    not depend on the number of workers or on a resume. Transforms that draw from `random` or
+    `numpy` should take their seed from `torch.randint`.
 
     Args:
         classes: The trained classes, in the order of train ids.
         transforms: Called with (`tv_tensors.Image`, `tv_tensors.Mask`); returns the two.
-        label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
+        label_dtype: The integer type of the labels; `torch.uint8` takes an eighth of `int64`.
         seed: Any integer.
 
     Raises:
-        ValueError: If `label_dtype` cannot hold 255 or is no integer type.
+        ValueError: If `label_dtype` is not an integer type or cannot hold 255.
     """
 
     ignore_index = IGNORE_INDEX
     root: str | None = None
-    """The folder of the data, where there is one."""
+    """The folder of the data; None for data without files."""
     split: str | None = None
-    """The name of the part of the data, where it has parts."""
+    """The name of the split; None for data without splits."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]], ABC):
 
     @property
     def epoch(self) -> int:
-        """The epoch that random choices are made for."""
+        """The epoch of the random choices."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose anew in every sample; persistent workers see it, from the next pass on."""
+        """Change the random choices; persistent workers follow from their next pass on."""
         self._epoch.fill_(epoch)
 
     @abstractmethod
@@ -93,11 +93,11 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor]], ABC):
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the whole image, (3, H, W) uint8, and its train ids, (H, W) uint8.
 
-        Both may be views of a memory-mapped file: what is cropped away is never read.
+        Both may be views of a memory-mapped file: pixels outside a crop are never read.
         """
 
     def read_labels(self, index: int) -> Tensor:
-        """Return the train ids alone, (H, W) uint8, as `read` does."""
+        """Return the train ids of `read` alone, (H, W) uint8."""
         return self.read(index)[1]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -114,14 +114,14 @@ class FileDataset(SegmentationDataset):
 
     Args:
         samples: The files.
-        classes: As in `SegmentationDataset`, like `transforms`, `label_dtype` and `seed`.
+        classes: The trained classes, in the order of train ids.
         transforms: Called with image and labels; returns the two.
         label_dtype: The integer type of the labels.
-        cache_dir: A folder that keeps decoded samples, 4 bytes per pixel: reading a crop then
-            touches the rows of that crop only. None decodes each time.
+        cache_dir: A folder that keeps decoded samples, 4 bytes per pixel, so that a crop reads
+            only its own rows. None decodes each time.
         seed: Any integer.
-        root: The folder of the data, for `repr` and reports, like `split`.
-        split: The name of the part of the data.
+        root: The folder of the data, for `repr` and reports.
+        split: The name of the split, for `repr` and reports.
 
     Raises:
         DatasetError: If the disk of `cache_dir` cannot hold the samples.
@@ -153,7 +153,7 @@ class FileDataset(SegmentationDataset):
 
         Raises:
             DatasetError: If a file is missing or unreadable, image and labels differ in size, or a
-                label value is of no class.
+                label value belongs to no class.
         """
         if self._cache is None:
             return read_sample(self.samples[index])
@@ -166,9 +166,9 @@ class FileDataset(SegmentationDataset):
 
 @contextmanager
 def _seeded(*key: int) -> Iterator[None]:
-    """Seed the CPU's default generator from `key` and put its state back afterwards.
+    """Seed the CPU's default generator from `key`; restore its state afterwards.
 
-    `torch.manual_seed` would seed the accelerators too, and a worker must not touch them.
+    `torch.manual_seed` would also seed the accelerators, which a worker must not touch.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     with torch.random.fork_rng(devices=[]):
@@ -177,9 +177,9 @@ def _seeded(*key: int) -> Iterator[None]:
 
 
 def iterate(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield the batches of a `DataLoader`; errors of its worker processes keep their plain message.
+    """Yield the batches of a `DataLoader`; errors keep the plain messages of the worker processes.
 
-    torch raises what a worker raised with the text of the worker's traceback as the message.
+    torch puts the text of the worker's traceback into the message.
 
     Raises:
         DatasetError: If a sample cannot be read.

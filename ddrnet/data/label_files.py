@@ -1,8 +1,7 @@
-"""Predictions as label files, in the values and under the names of the data set's own."""
+"""Writes predictions as label files, with the values and names of the data set."""
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,27 +15,27 @@ from ddrnet.data.cityscapes import Cityscapes
 from ddrnet.data.dataset import FileDataset
 from ddrnet.data.decoding import decode_labels
 from ddrnet.data.submission import PREDICTION_SUFFIX
-from ddrnet.files import StrPath, write_atomically
+from ddrnet.files import StrPath, png_bytes, write_atomically
 from ddrnet.labels import MAX_CLASSES, ClassLabel
 
 
 class LabelFiles:
     """A folder with the predicted label file of each sample of a data set.
 
-    The grey PNG files hold the `id` of each class, as the data set's own label files do, or the
-    class index where a class has no `id`. They have the name of the sample; those of Cityscapes
-    are called as the benchmark server and the official evaluation expect it. Samples without a
-    name are numbered.
+    The grey PNG files hold the `id` of each class, as the label files of the data set do, or the
+    class index if the class has no `id`. A file has the name of its sample. The names for
+    Cityscapes are those that the benchmark server and the official evaluation expect. Samples
+    without a name are numbered.
 
     Args:
-        folder: Made if absent.
+        folder: The folder; created if absent.
         dataset: The samples.
         classes: The class of each index.
 
     Raises:
         ValueError: If a file would overwrite one of the data set, or there are more than 256
             classes.
-        OSError: If the folder cannot be made.
+        OSError: If the folder cannot be created.
     """
 
     def __init__(self, folder: StrPath, dataset: object, classes: Sequence[ClassLabel]) -> None:
@@ -47,7 +46,14 @@ class LabelFiles:
         self._suffix = PREDICTION_SUFFIX if isinstance(dataset, Cityscapes) else ".png"
         ids = [row.id if row.id >= 0 else index for index, row in enumerate(classes)]
         self._ids = np.array(ids, np.uint8)
-        self._refuse_overwriting()
+        own = [file for sample in self._samples for file in (sample.image, sample.labels) if file]
+        inputs = {os.path.realpath(file) for file in own}
+        for index in range(len(self._samples)):
+            if os.path.realpath(self.path(index)) in inputs:
+                raise ValueError(
+                    f"predictions would overwrite {self.path(index)} of the data set: choose "
+                    f"another folder than {self.folder}"
+                )
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, index: int) -> Path:
@@ -56,30 +62,19 @@ class LabelFiles:
         return self.folder / f"{name}{self._suffix}"
 
     def write(self, index: int, labels: Tensor) -> None:
-        """Write the class indices of a sample, (H, W), as a whole or not at all.
+        """Write the class indices of a sample, (H, W); a failed write leaves no file.
 
         Raises:
-            OSError: If the file cannot be written; it names the file.
+            OSError: If the file cannot be written; the error names it.
         """
-        content = io.BytesIO()
-        Image.fromarray(self._ids[labels.cpu().numpy()]).save(content, "PNG")
+        label_map = Image.fromarray(self._ids[labels.cpu().numpy()])
         path = self.path(index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
+        write_atomically(path, png_bytes(label_map, compression=6))
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """Return the class indices of a sample, (H, W), as they were written."""
+        """Return the written class indices of a sample, (H, W)."""
         indices = np.zeros(MAX_CLASSES, np.uint8)
         indices[self._ids] = np.arange(len(self._ids))
         labels: NDArray[np.uint8] = indices[decode_labels(self.path(index))]
         return labels
-
-    def _refuse_overwriting(self) -> None:
-        own = [file for sample in self._samples for file in (sample.image, sample.labels) if file]
-        inputs = {os.path.realpath(file) for file in own}
-        for index in range(len(self._samples)):
-            if os.path.realpath(self.path(index)) in inputs:
-                raise ValueError(
-                    f"predictions would overwrite {self.path(index)} of the data set: choose "
-                    f"another folder for them than {self.folder}"
-                )

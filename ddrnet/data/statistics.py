@@ -1,7 +1,8 @@
-"""What a data set holds: sizes of its images and shares of its classes."""
+"""Measures the sizes of the images and the shares of the classes in a data set."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 from tqdm import tqdm
 
 from ddrnet.data.dataset import FileDataset
@@ -25,7 +24,7 @@ class DataStatistics(NamedTuple):
 
     Attributes:
         images: Number of images.
-        sizes: Height and width in pixels -> number of images, the most frequent first.
+        sizes: Number of images by (height, width) in pixels, the most frequent size first.
         pixels: Number of labelled pixels of each class, in the order of the classes.
         ignored: Number of pixels without a class.
         images_with: Number of images in which each class occurs.
@@ -39,22 +38,22 @@ class DataStatistics(NamedTuple):
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The fraction of each class among the labelled pixels; NaN where there are none."""
+        """The fraction of each class among the labelled pixels; NaN without labelled pixels."""
         labelled = sum(self.pixels)
-        return tuple(count / labelled if labelled else float("nan") for count in self.pixels)
+        return tuple(count / labelled if labelled else math.nan for count in self.pixels)
 
     @property
     def ignored_share(self) -> float:
-        """The fraction of pixels without a class; NaN where there are none at all."""
+        """The fraction of pixels without a class; NaN without pixels."""
         total = sum(self.pixels) + self.ignored
-        return self.ignored / total if total else float("nan")
+        return self.ignored / total if total else math.nan
 
 
 def measure(dataset: FileDataset) -> DataStatistics:
-    """Read all label files of a data set and count; a bar on a terminal shows the progress.
+    """Read and count all labels of a data set; a bar on a terminal shows the progress.
 
     Raises:
-        DatasetError: If a file is missing or unreadable, or a label value is of no class.
+        DatasetError: If a file is missing or unreadable, or a label value belongs to no class.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(IGNORE_INDEX + 1, np.int64)
@@ -62,7 +61,7 @@ def measure(dataset: FileDataset) -> DataStatistics:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         maps = pool.map(dataset.read_labels, range(len(dataset)))
         for labels in tqdm(maps, total=len(dataset), unit="image", disable=None):  # (H, W)
-            counts = _counts(labels)
+            counts = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).numpy()
             sizes[labels.shape[0], labels.shape[1]] += 1
             pixels += counts
             images_with += counts > 0
@@ -76,13 +75,8 @@ def measure(dataset: FileDataset) -> DataStatistics:
     )
 
 
-def _counts(labels: Tensor) -> NDArray[np.int64]:
-    """Count each of the 256 values of a uint8 label map."""
-    return torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).numpy()
-
-
 def draw_shares(dataset: FileDataset, statistics: DataStatistics) -> Image.Image:
-    """Return a picture with the share of each class as a bar in the colour of the class."""
+    """Draw the share of each class as a bar in the colour of the class."""
     font = ImageFont.load_default(14)
     names = [row.name for row in dataset.classes]
     left = 2 * _MARGIN + max(round(font.getlength(name)) for name in names)
@@ -92,10 +86,10 @@ def draw_shares(dataset: FileDataset, statistics: DataStatistics) -> Image.Image
     draw = ImageDraw.Draw(picture)
     title = f"Share of labelled pixels, {statistics.images} images"
     draw.text((_MARGIN, _MARGIN), title, "black", font)
-    longest = max([share for share in statistics.shares if share == share], default=1) or 1
-    for line, (row, share) in enumerate(zip(dataset.classes, statistics.shares, strict=True), 1):
+    shares = [0.0 if math.isnan(share) else share for share in statistics.shares]
+    longest = max(shares) or 1
+    for line, (row, share) in enumerate(zip(dataset.classes, shares, strict=True), 1):
         top = _MARGIN + _LINE * line
-        share = 0.0 if share != share else share
         end = left + round(_BAR * share / longest)
         draw.text((left - _MARGIN // 2, top + _LINE / 2), row.name, "black", font, "rm")
         draw.rectangle((left, top + 3, end, top + _LINE - 3), row.color, "black")

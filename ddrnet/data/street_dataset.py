@@ -1,4 +1,4 @@
-"""Street scenes rendered on the fly, with exact labels: for tests, first runs and the demo."""
+"""Street scenes rendered on the fly with exact labels, for tests, first runs and the demo."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ddrnet.streets import checked_size, render_street
 
 
 class SyntheticStreets(SegmentationDataset):
-    """Streets that were never built, in the 19 classes of Cityscapes.
+    """Synthetic streets in the 19 classes of Cityscapes.
 
     `dataset[index]` is the image, (3, H, W) uint8 RGB, and its train ids, (H, W), with 255 on
-    what no class is trained for. Both are painted from the same polygons: labels are exact, and
-    only the lens blurs the borders of colours. As in Cityscapes, gaps in a cycle or a person,
-    between spokes or under an arm, belong to it.
+    untrained classes. Both are painted from the same polygons: labels are exact, and only the lens
+    blurs the borders of colours. As in Cityscapes, gaps in a cycle or a person, such as between
+    spokes or under an arm, belong to it.
 
-    The scene follows from `seed` and the index alone, whatever the size, the process and the
-    epoch; another seed gives other scenes, so a held-out set is one of another seed.
+    `seed` and the index alone determine a scene, at every size and epoch and in every process.
+    Another seed gives other scenes: a held-out set uses another seed.
     Between releases of Pillow, a few pixels at borders differ.
 
     Args:
         length: Number of scenes.
         size: Height and width in pixels, each from 32 up.
-        seed: Any integer, of the scenes and of what the transforms choose.
+        seed: Any integer; determines the scenes and the random choices of the transforms.
         transforms: Called with image and labels; returns the two.
-        label_dtype: The integer type of the labels; `torch.uint8` moves an eighth of `int64`.
+        label_dtype: The integer type of the labels; `torch.uint8` takes an eighth of `int64`.
 
     Raises:
         ValueError: If the length is negative or the size too small.

@@ -1,4 +1,4 @@
-"""Synthetic streets as a Cityscapes tree: what tools made for Cityscapes read from disk."""
+"""Writes synthetic streets in the folders of Cityscapes, for tools made for Cityscapes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ddrnet.labels import CITYSCAPES
 from ddrnet.streets import Scene, checked_size, render_street
 
 MANIFEST = "streets.json"
-"""The file that says which streets a folder holds."""
+"""The file with the size and the seed of the streets in a folder."""
 
 CITY = "synthetic"
 
 VAL_EVERY = 5
-"""One scene in this many belongs to the split `val`, the others to `train`."""
+"""Every fifth scene belongs to the split `val`, the others to `train`."""
 
 _WORTH_A_PROCESS = 4
-"""Scenes for which starting one more process pays."""
+"""The number of scenes that justifies the start of another process."""
 
 _BYTES_PER_PIXEL = 2.0
-"""Disk space of an image and its labels, measured and rounded up."""
+"""Disk space of an image and its labels per pixel, measured and rounded up."""
 
 
 def write_streets(
@@ -50,22 +50,22 @@ def write_streets(
     Scene `i` is `SyntheticStreets(size=size, seed=seed)[i]`; every fifth belongs to `val`, the
     others to `train`. Each gets `leftImg8bit/SPLIT/synthetic/*_leftImg8bit.png` and, in `gtFine`,
     `*_labelIds.png`, 16-bit `*_instanceIds.png`, `*_color.png` and `*_polygons.json`, from which
-    the official tools draw the same labels. Called again, it writes what is missing: after an
-    interruption, or with a larger `count`.
+    the official tools draw the same labels. A second call, after an interruption or with a larger
+    `count`, writes only the missing files.
 
     Args:
-        root: A new or empty folder, or one that was written with the same size and seed.
+        root: A new or empty folder, or one with streets of the same size and seed.
         count: Number of scenes.
         size: Height and width in pixels, each from 32 up.
         seed: Chooses the scenes.
-        workers: Processes that render; with 0 or 1, or few scenes, this one does. A script that
-            asks for more needs the usual `if __name__ == "__main__":`.
+        workers: Rendering processes; with 0 or 1, or few scenes, this process renders. A script
+            with more workers needs the usual `if __name__ == "__main__":`.
 
     Raises:
         ValueError: If `count` or `workers` is negative, or the size too small.
-        DatasetError: If the folder holds something else, another process writes to it, or the disk
-            has not enough room.
-        OSError: If the disk gets full or cannot be written; finished scenes are kept.
+        DatasetError: If the folder holds other files, another process writes to it, or the disk
+            is too small.
+        OSError: If writing fails; finished scenes are kept.
     """
     if count < 0 or workers < 0:
         raise ValueError(f"count and workers must not be negative, got {count} and {workers}")
@@ -101,8 +101,8 @@ def _written(write: partial[None], missing: Sequence[int], workers: int) -> Iter
     if workers < 2:
         yield from map(write, missing)
         return
-    # Forked children of a process that runs threads, as torch does, may hang. Ctrl-C reaches all:
-    # the parent alone reacts, and ends them.
+    # Forked children may hang, because torch runs threads in the parent. Ctrl-C reaches all
+    # processes: only the parent reacts, and it ends the children.
     ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)
     with get_context("spawn").Pool(workers, *ignore) as pool:
         yield from pool.imap_unordered(write, missing)
@@ -118,15 +118,15 @@ def _check_contents(folder: Path, size: tuple[int, int], seed: int) -> None:
         found = manifest.read_text()
         if found != _manifest(size, seed):
             raise DatasetError(
-                f"{folder} holds streets of {found}, not of {_manifest(size, seed)}: give another "
-                f"folder, or the same size and seed"
+                f"{folder} holds streets of {found}, not of {_manifest(size, seed)}: choose "
+                "another folder, or the same size and seed"
             )
         return
     others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(MANIFEST))
     if others:
         raise DatasetError(
             f"{folder} is not empty and holds no synthetic streets: found {', '.join(others[:5])}; "
-            f"give a new folder"
+            f"choose a new folder"
         )
 
 
@@ -140,7 +140,7 @@ def _check_space(folder: Path, missing: int, size: tuple[int, int]) -> None:
 
 
 def _files(folder: Path, index: int) -> tuple[Path, ...]:
-    """Return the files of a scene in the order they are written: the image says it is complete."""
+    """Return the files of a scene in the order of writing; the image, the last, completes it."""
     split = "val" if index % VAL_EVERY == VAL_EVERY - 1 else "train"
     name = f"{CITY}_{index:06d}_000000"
     labels, images = folder / "gtFine" / split / CITY, folder / "leftImg8bit" / split / CITY

@@ -1,4 +1,4 @@
-"""Predictions as the Cityscapes benchmark server takes them: one zip file of label id images."""
+"""Submissions to the Cityscapes benchmark server: a zip file of label id images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ddrnet.files import StrPath, open_atomically, png_bytes
 from ddrnet.labels import CITYSCAPES
 
 PREDICTION_SUFFIX = "_pred_labelIds.png"
-"""Ends the names of predictions, after the name of the sample."""
+"""Follows the name of the sample in the name of its prediction."""
 
 
 def write_submission(
@@ -33,17 +33,17 @@ def write_submission(
     """Write the predictions of a Cityscapes split as a zip file for the benchmark server.
 
     Train ids become label ids, and `berlin_000000_000019_leftImg8bit.png` becomes
-    `berlin_000000_000019_pred_labelIds.png`. The file is written beside its place, read back by
-    `check_submission` and only then renamed: whatever fails, no half file is left.
+    `berlin_000000_000019_pred_labelIds.png`. The file is read back by `check_submission` before it
+    gets its name: a failure leaves no half file.
 
     Args:
         path: The zip file; an existing one is replaced.
         dataset: The images, in the order of the predictions: `Cityscapes(root, "test")`.
-        predictions: One (H, W) map of train ids per image, of the image's size; may be a generator.
+        predictions: A map of train ids per image, (H, W) as the image; may be a generator.
 
     Raises:
-        ValueError: If there are fewer or more predictions than images, or one is of another size
-            than its image or holds values that are no train ids.
+        ValueError: If the numbers of predictions and images differ, or a prediction differs in size
+            from its image or holds other values than train ids.
     """
     with open_atomically(path) as file:
         with ZipFile(file, "w", ZIP_STORED) as archive:
@@ -61,11 +61,11 @@ def write_submission(
 
 
 def check_submission(path: StrPath, dataset: Cityscapes) -> None:
-    """Read a submission back as the server will.
+    """Check a submission.
 
     Raises:
-        DatasetError: If the zip file is damaged, or does not hold exactly one image per image of
-            the data set, of its size, with label ids of Cityscapes.
+        DatasetError: If the zip file is damaged, or does not hold exactly one prediction per image
+            of the data set, with the size of the image and label ids of Cityscapes.
     """
     with open(path, "rb") as file:
         _check_archive(file, dataset, path)
@@ -78,7 +78,7 @@ def _check_archive(file: BinaryIO, dataset: Cityscapes, path: StrPath) -> None:
             for sample in dataset.samples:
                 _check_image(archive.read(sample.name + PREDICTION_SUFFIX), sample)
     except (BadZipFile, ValueError) as error:
-        raise DatasetError(f"{os.fspath(path)} is no valid submission: {error}") from error
+        raise DatasetError(f"{os.fspath(path)} is not a valid submission: {error}") from error
 
 
 def _label_ids(prediction: Tensor | NDArray[np.integer], sample: Sample) -> NDArray[np.uint8]:
@@ -86,7 +86,7 @@ def _label_ids(prediction: Tensor | NDArray[np.integer], sample: Sample) -> NDAr
     size = image_size(sample.image)
     if train_ids.shape != size or train_ids.dtype.kind not in "iu":
         raise ValueError(
-            f"the prediction for {sample.image} must be a map of integers of its size {size}, "
+            f"the prediction for {sample.image} must be an integer map of the size {size}, "
             f"got {train_ids.dtype} of shape {train_ids.shape}"
         )
     known = [*range(len(CITYSCAPES.classes)), 255]
@@ -113,8 +113,8 @@ def _check_image(content: bytes, sample: Sample) -> None:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             label_ids = np.array(image)
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"{sample.name} is no readable image: {error}") from error
+        raise ValueError(f"{sample.name} is not a readable image: {error}") from error
     if label_ids.shape != image_size(sample.image):
-        raise ValueError(f"{sample.name} is of another size than its image")
+        raise ValueError(f"{sample.name} differs in size from its image")
     if set(np.unique(label_ids).tolist()) - CITYSCAPES.known_ids:
-        raise ValueError(f"{sample.name} holds values that are no label ids of Cityscapes")
+        raise ValueError(f"{sample.name} holds other values than the label ids of Cityscapes")

@@ -1,6 +1,6 @@
-"""What happens to an image and its labels between the file and the network.
+"""Transforms of an image and its labels between the file and the network.
 
-On the host the pixels stay uint8; `Normalize` runs on the device.
+Pixels stay uint8 on the host; `Normalize` runs on the device.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ddrnet.labels import IGNORE_INDEX
 from ddrnet.weights.row import Preprocessing
 
 PAD_VALUE = 114
-"""Fills images where a crop reaches beyond them: ImageNet's mean, so about 0 once normalised."""
+"""Fills crops beyond the border of an image: ImageNet's mean, about 0 after normalisation."""
 
 _ATTEMPTS = 10
-"""Positions tried for a crop in which no class exceeds its share.
+"""Positions tried to find a crop in which no class exceeds its largest share.
 
 Source: mmsegmentation, `RandomCrop.cat_max_ratio`.
 """
@@ -35,20 +35,20 @@ def train_transform(
     max_class_share: float | None = None,
     color_jitter: float | None = None,
 ) -> v2.Compose:
-    """Return the published augmentation: scale, crop, flip, and changes of colour if wanted.
+    """Return the published augmentation: scale, crop, flip and, on request, colour jitter.
 
     Args:
-        crop_size: The output's side, or its height and width, in pixels.
+        crop_size: The side of the output, or its height and width, in pixels.
         scale: The range of the enlargement, drawn uniformly.
         flip: The probability of mirroring left and right.
-        max_class_share: The largest share of the labelled pixels that one class may take, 0-1; of
-            ten positions the first that keeps it is cropped, or else the tenth. None crops the
+        max_class_share: The largest share of one class in the labelled pixels of a crop, 0-1. Up to
+            ten positions are tried; if all exceed the share, the tenth is taken. None takes the
             first.
-        color_jitter: How far brightness, contrast and saturation change: factors from
-            1 - `color_jitter` to 1 + `color_jitter`. None leaves the colours.
+        color_jitter: Brightness, contrast and saturation change by factors from 1 - `color_jitter`
+            to 1 + `color_jitter`. None keeps the colours.
 
     Raises:
-        ValueError: If a number makes no sense.
+        ValueError: If a number is out of range.
     """
     _check_number("flip", flip, 0, 1)
     steps: list[nn.Module] = [RandomScaleCrop(crop_size, scale, max_class_share)]
@@ -61,27 +61,26 @@ def train_transform(
 
 
 def eval_transform() -> v2.Transform:
-    """Return what evaluation does to a sample: nothing, whole images at their own size."""
+    """Return the transform for evaluation: whole images, unchanged."""
     return v2.Identity()
 
 
 class RandomScaleCrop(nn.Module):
-    """Resize an image and its labels by one random factor and crop them, in the other order.
+    """Crop an image and its labels after a resize by a random factor.
 
-    The window is drawn first and only its pixels are read and resized, which gives the crops that
-    resizing the whole image gives: the same factors, every position equally likely, positions
-    rounded to source instead of target pixels. Images are resized bilinearly with antialiasing,
-    labels take the value under the centre of each pixel. What reaches beyond the image, below and
-    to the right, is `PAD_VALUE` in the image and 255 in the labels.
+    The window is drawn first, and only its pixels are read and resized. The crops are those of a
+    resized whole image: the same factors, every position equally likely, positions rounded to
+    source instead of target pixels. Images are resized bilinearly with antialiasing; labels take
+    the value under the centre of each pixel. Crops beyond the lower and right border of the image
+    are filled with `PAD_VALUE` in the image and 255 in the labels.
 
     Args:
-        crop_size: The output's side, or its height and width, in pixels.
+        crop_size: The side of the output, or its height and width, in pixels.
         scale: The range of the factor, drawn uniformly.
-        max_class_share: The largest share of labelled pixels for one class, as in
-            `train_transform`.
+        max_class_share: The largest share of one class, as in `train_transform`.
 
     Raises:
-        ValueError: If a number makes no sense.
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class RandomScaleCrop(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Return the settings, as `repr` shows them."""
+        """Return the settings for `repr`."""
         return f"{self.crop_size}, scale={self.scale}, max_class_share={self.max_class_share}"
 
     def _window(self, labels: Tensor) -> tuple[_Span, _Span]:
@@ -136,16 +135,16 @@ class RandomScaleCrop(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Images as the network takes them: scaled to 0-1, minus the mean, divided by the deviation.
+    """Scales images to 0-1, subtracts the mean and divides by the standard deviation.
 
-    A module, so that it can stand in front of the model and work on its device.
+    It is a module, so it can precede the model and run on its device.
 
     Args:
         mean: One number per channel, for images scaled to 0-1.
         std: One number per channel, above 0.
 
     Raises:
-        ValueError: If the two differ in length, or a deviation is not above 0.
+        ValueError: If `mean` and `std` differ in length, or a deviation is not above 0.
     """
 
     mean: Tensor
@@ -162,7 +161,7 @@ class Normalize(nn.Module):
 
     @classmethod
     def from_model(cls, model: _Preprocessed) -> Normalize:
-        """Return the normalisation that a model's weights were trained with."""
+        """Return the normalisation of the training of a model's weights."""
         return cls(model.preprocessing.mean, model.preprocessing.std)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -172,7 +171,7 @@ class Normalize(nn.Module):
             images: (N, C, H, W) or (C, H, W); uint8 from 0 to 255, or floats from 0 to 1.
 
         Raises:
-            ValueError: If the images have another number of channels, or another integer type.
+            ValueError: If the number of channels differs, or the images have another integer type.
         """
         if images.shape[-3] != len(self.mean):
             raise ValueError(
@@ -186,7 +185,7 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        """Return the statistics, as `repr` shows them."""
+        """Return the statistics for `repr`."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
@@ -201,7 +200,7 @@ class _Span(NamedTuple):
 
 
 def _random_span(size: int, crop: int, factor: float) -> _Span:
-    """Return where one axis of the source is cut out, and to how many pixels it is resized."""
+    """Draw the window along one axis, and return it with its size after the resize."""
     if size * factor <= crop:
         return _Span(slice(0, size), max(1, round(size * factor)))
     taken = min(size, max(1, round(crop / factor)))
@@ -210,7 +209,7 @@ def _random_span(size: int, crop: int, factor: float) -> _Span:
 
 
 def _largest_share(labels: Tensor) -> float:
-    """Return the largest share of a class among the labelled pixels; 1 where there are none."""
+    """Return the largest share of a class in the labelled pixels; 1 without labelled pixels."""
     counts = labels.flatten().bincount(minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
     labelled = int(counts.sum())
     return int(counts.max()) / labelled if labelled else 1.0

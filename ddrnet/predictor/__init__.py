@@ -1,1 +1,1 @@
-"""From image files to label maps: which files, and the steps that each image goes through."""
+"""Finds image files and turns images into label maps."""

@@ -1,7 +1,4 @@
-"""The steps of a prediction: decode -> network -> labels -> write.
-
-`ddrnet.data.decoding.decode_image` is the first one.
-"""
+"""The steps from a decoded image to its labels, and the choice of the device."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from ddrnet.labels import MAX_CLASSES
 from ddrnet.network import DDRNet
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
+"""Weights of red, green and blue in the luma. Source: ITU-R BT.601."""
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Return the device of this name; by default the accelerator if there is one, else the CPU.
+    """Return the named device; by default the accelerator, or the CPU without one.
 
     Raises:
-        ValueError: If there is no such device or it cannot be used.
+        ValueError: If the device does not exist or cannot be used.
     """
     if name is None:
         found = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
@@ -38,15 +35,15 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def check_model(model: DDRNet) -> None:
-    """Raise if a model cannot segment image files into label files.
+    """Check that a model can segment image files into label files.
 
     Raises:
-        ValueError: If it reads other images than RGB or grey, or has more than 256 classes.
+        ValueError: If its images are neither RGB nor grey, or it has more than 256 classes.
     """
     if model.in_chans not in {1, 3}:
         raise ValueError(
             f"the model reads images of {model.in_chans} channels; image files have 3 (RGB) or "
-            "1 (grey): call model.predict with tensors of your own"
+            "1 (grey): call model.predict with your own tensors"
         )
     if model.num_classes > MAX_CLASSES:
         raise ValueError(
@@ -59,24 +56,24 @@ def segment(model: DDRNet, image: Tensor) -> NDArray[np.uint8]:
 
     Args:
         model: A model that `check_model` accepts, on any device.
-        image: (3, H, W) uint8 RGB; a model of one channel sees its luma.
+        image: (3, H, W) uint8 RGB; a model with one channel gets its luma.
 
     Raises:
-        ValueError: If the image is smaller than 32 pixels in a direction.
+        ValueError: If the height or the width is below 32 pixels.
     """
     labels = model.predict(prepare(model, image[None]))[0]
     return labels.to(torch.uint8).cpu().numpy()
 
 
 def prepare(model: DDRNet, images: Tensor) -> Tensor:
-    """Return images as the model takes them: normalised, on its device, in its dtype.
+    """Return normalised images on the device and in the dtype of a model.
 
     Args:
         model: A model on any device.
-        images: (N, C, H, W) uint8; of RGB a model of one channel sees the luma.
+        images: (N, C, H, W) uint8; a model with one channel gets the luma of RGB.
 
     Raises:
-        ValueError: If the model takes other channels.
+        ValueError: If the model has another number of channels.
     """
     weight = next(model.parameters())
     images = images.to(weight.device)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: several views of an image, their probabilities averaged."""
+"""Test-time augmentation: the averaged probabilities of several views of an image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def predict_averaged(
 ) -> Tensor:
     """Segment images by the mean of the class probabilities of several views.
 
-    A view is the images resized by a scale, bilinearly with antialiasing, and with `flip` also its
-    mirror image. The views' logits are brought to the size of the images, in strips, before
-    their softmax is taken. A single view needs no probabilities: its leading class is taken, so
-    one scale of 1 without `flip` is exactly what `DDRNet.predict` gives.
+    A view is the images resized by a scale, bilinearly with antialiasing. With `flip`, its mirror
+    image is a second view. The logits of the views are upsampled to the size of the images, in
+    strips, before the softmax. A single view takes the leading class of its logits: one scale of
+    1 without `flip` equals `DDRNet.predict`.
 
     Args:
         network: A model in evaluation mode, called once per view.
@@ -47,13 +47,13 @@ def predict_averaged(
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Raise ValueError unless there is a scale and each is a number above 0."""
+    """Raise ValueError unless there are scales, each above 0."""
     if not scales or not all(0 < scale < float("inf") for scale in scales):
-        raise ValueError(f"scales are one or more factors above 0, such as 1.0, got {scales}")
+        raise ValueError(f"scales must be one or more factors above 0, such as 1.0, got {scales}")
 
 
 def _views(network: Network, images: Tensor, scale: float, flip: bool) -> list[Tensor]:
-    """Return the logits of one scale and of its mirror image, all the right way round."""
+    """Return the logits of one scale and, flipped back, those of its mirror image."""
     if scale != 1:
         images = _resized(images, scale)
     return [network(images)] + ([network(images.flip(-1)).flip(-1)] if flip else [])
@@ -66,7 +66,7 @@ def _resized(images: Tensor, scale: float) -> Tensor:
 
 
 def _leaders(views: Sequence[Tensor], size: Size) -> Tensor:
-    """Return the class that leads on average, (H, W), of one image's logits (K, h, w) by view."""
+    """Return the likeliest class on average, (H, W), from the logits (K, h, w) of each view."""
     labels = torch.empty(size, dtype=torch.uint8, device=views[0].device)
     for strips in zip(*(Strips(view.float(), size) for view in views), strict=True):
         rows, logits = strips[0]

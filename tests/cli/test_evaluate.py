@@ -88,7 +88,7 @@ def test_classes_that_do_not_occur_are_no_number(run, root, capsys):
 def test_a_split_without_labels_can_be_submitted(run, root, tmp_path):
     files = "--save-labels", tmp_path / "labels", "--submission", tmp_path / "x.zip"
     code, output, _ = run("--data-path", root, "--split", "test", *files)
-    assert (code, output) == (0, "split test, 1 images without labels: nothing to score\n")
+    assert (code, output) == (0, "split test, 1 images: no labels, nothing to score\n")
     check_submission(tmp_path / "x.zip", Cityscapes(root, "test"))
     with Image.open(tmp_path / "labels/bonn_000000_000019_pred_labelIds.png") as image:
         assert image.size == (96, 64)

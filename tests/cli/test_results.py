@@ -84,7 +84,7 @@ def test_a_result_never_overwrites_an_image(touch):
     with pytest.raises(ValueError, match=r"a\.jpg would overwrite the image .*a\.labels\.png"):
         name_results([folder / "a.jpg", folder / "a.labels.png"], folder)
     (folder / "link").symlink_to(folder)
-    with pytest.raises(ValueError, match="choose another folder for them"):
+    with pytest.raises(ValueError, match="choose another folder than"):
         name_results([folder / "a.jpg", folder / "a.labels.png"], folder / "link")
 
 

@@ -80,7 +80,7 @@ def test_listed_files_that_are_missing_are_named(tmp_path):
 def test_a_broken_list_is_refused(tmp_path, text):
     segnet_tree(tmp_path, {"train": 1})
     Path(tmp_path / "train.txt").write_text(text)
-    with pytest.raises(DatasetError, match=r"train\.txt is no list"):
+    with pytest.raises(DatasetError, match=r"train\.txt does not list pairs"):
         CamVid(tmp_path)
 
 

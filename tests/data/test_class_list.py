@@ -94,7 +94,7 @@ def test_plain_names_come_back(tmp_path_factory, names):
         ("water 3\nland 3 ignore\n", r"\[3\] more than once"),
         ("# nothing\n", "at least one class"),
         ("void ignore\n", "at least one class"),
-        ("void 0 0 0 ignore\n", "no class that is not ignored"),
+        ("void 0 0 0 ignore\n", "all classes of .* are ignored"),
         ("water 0 0 255\nland 0 0 255\n", r"colours must differ .*\(0, 0, 255\)"),
         ("water,0,0,255\n", r"separated by spaces.* got 'water,0,0,255'"),
         ("water, 0\n", "line 1"),

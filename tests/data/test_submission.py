@@ -62,7 +62,7 @@ def test_pixels_of_no_class_become_unlabeled(dataset, tmp_path):
         (predictions(4), "expected 3 predictions, one per image, got more"),
         (predictions(3, (12, 20)), r"size \(24, 40\), got int64 of shape \(12, 20\)"),
         ([torch.full((24, 40), 19)] * 3, r"holds \[19\], expected train ids 0-18"),
-        ([torch.zeros(24, 40)] * 3, "map of integers .* got float32"),
+        ([torch.zeros(24, 40)] * 3, "integer map .* got float32"),
     ],
 )
 def test_wrong_predictions_are_refused_and_nothing_is_left(dataset, tmp_path, wrong, says):
@@ -97,17 +97,17 @@ FIRST = "berlin_000000_000019_pred_labelIds.png"
     [
         (lambda files, folder: files.pop(FIRST), rf"missing: \['{FIRST}'\]"),
         (lambda files, folder: files.update(note=b""), r"not expected: \['note'\]"),
-        (lambda files, folder: files.update({FIRST: b"?"}), "no readable image"),
-        (lambda files, folder: files.update({FIRST: png(folder, [[7]])}), "another size"),
+        (lambda files, folder: files.update({FIRST: b"?"}), "is not a readable image"),
+        (lambda files, folder: files.update({FIRST: png(folder, [[7]])}), "differs in size"),
         (
             lambda files, folder: files.update({FIRST: png(folder, np.full((24, 40), 34))}),
-            "no label ids",
+            "other values than the label ids",
         ),
     ],
 )
 def test_a_wrong_submission_is_refused(dataset, tmp_path, change, says):
     bad = rewritten(tmp_path, dataset, lambda files: change(files, tmp_path))
-    with pytest.raises(DatasetError, match=rf"bad\.zip is no valid submission.*{says}"):
+    with pytest.raises(DatasetError, match=rf"bad\.zip is not a valid submission.*{says}"):
         check_submission(bad, dataset)
 
 
