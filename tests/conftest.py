@@ -1,6 +1,7 @@
 """Settings that hold for every test."""
 
 import os
+from contextlib import contextmanager
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -21,7 +22,33 @@ def fixed_seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+CUDA = ["cuda"] if torch.cuda.is_available() else []
+
+
+@pytest.fixture(params=["cpu", *CUDA])
 def device(request):
     """Each device that this machine has."""
     return torch.device(request.param)
+
+
+@pytest.fixture(params=["meta", *CUDA])
+def accelerator_device(request):
+    """A device that nothing should wait for; the meta device stands in where there is no other."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def no_waiting():
+    """A context in which waiting for a device raises; tensors of the meta device always do."""
+
+    @contextmanager
+    def watch():
+        if CUDA:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            if CUDA:
+                torch.cuda.set_sync_debug_mode("default")
+
+    return watch

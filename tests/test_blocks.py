@@ -7,11 +7,11 @@ from ddrnet.blocks import BasicBlock, Bottleneck, residual_stage, strided_convs
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 8), (8, 7)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_blocks_give_the_ceiling_of_the_stride(size, stride):
-    images = torch.randn(2, 4, *size)
+def test_blocks_give_the_ceiling_of_the_stride(size, stride, device):
+    images = torch.randn(2, 4, *size, device=device)
     expected = tuple(-(-side // stride) for side in size)
-    assert BasicBlock(4, 6, stride)(images).shape == (2, 6, *expected)
-    assert Bottleneck(4, stride)(images).shape == (2, 8, *expected)
+    assert BasicBlock(4, 6, stride).to(device)(images).shape == (2, 6, *expected)
+    assert Bottleneck(4, stride).to(device)(images).shape == (2, 8, *expected)
 
 
 def test_only_the_last_block_of_a_stage_is_not_rectified():
@@ -33,8 +33,8 @@ def test_strided_convs_rectify_between_but_not_at_the_end():
 
 
 @pytest.mark.parametrize("make", [lambda: BasicBlock(4, 4), lambda: Bottleneck(4)])
-def test_blocks_leave_their_input_alone(make):
-    x = torch.randn(2, 4, 6, 6)
+def test_blocks_leave_their_input_alone(make, device):
+    x = torch.randn(2, 4, 6, 6, device=device)
     before = x.clone()
-    make()(x)
+    make().to(device)(x)
     assert torch.equal(x, before)

@@ -6,8 +6,9 @@ from ddrnet.dappm import DAPPM
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2), (16, 32), (17, 33)])
-def test_keeps_the_size(size):
-    assert DAPPM(8, 4, 6).eval()(torch.randn(2, 8, *size)).shape == (2, 6, *size)
+def test_keeps_the_size(size, device):
+    features = torch.randn(2, 8, *size, device=device)
+    assert DAPPM(8, 4, 6).to(device).eval()(features).shape == (2, 6, *size)
 
 
 def test_each_scale_is_refined_with_the_one_before():
@@ -21,7 +22,7 @@ def test_each_scale_is_refined_with_the_one_before():
     assert torch.equal(module(x), expected)
 
 
-def test_pools_count_padding_as_zeros():
+def test_pools_count_padding_as_zeros(device):
     pool = DAPPM(1, 1, 1).scales[1][0]
-    corner = pool(torch.ones(1, 1, 5, 5))[0, 0, 0, 0]
-    assert corner == pytest.approx(9 / 25)
+    corner = pool(torch.ones(1, 1, 5, 5, device=device))[0, 0, 0, 0]
+    assert corner.item() == pytest.approx(9 / 25)

@@ -86,9 +86,9 @@ def test_full_resolution_is_the_upsampled_stride_8(height, width):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_auxiliary_logits_come_at_stride_8(training):
-    model = DDRNet(NANO, aux_head=True).train(training)
-    output = model(images(65, 97, n=2))
+def test_auxiliary_logits_come_at_stride_8(training, device):
+    model = DDRNet(NANO, aux_head=True).train(training).to(device)
+    output = model(images(65, 97, n=2).to(device))
     assert isinstance(output, SegmentationOutput)
     assert output.logits.shape == (2, 19, 65, 97)
     assert output.aux_logits.shape == (2, 19, 9, 13)
@@ -159,19 +159,19 @@ def test_preprocessing_has_one_number_per_channel():
 
 
 @pytest.mark.parametrize("in_chans", [1, 4])
-def test_other_channel_counts(in_chans):
-    model = DDRNet(NANO, num_classes=2, in_chans=in_chans).eval()
-    assert model(images(64, 64, channels=in_chans)).shape == (1, 2, 64, 64)
+def test_other_channel_counts(in_chans, device):
+    model = DDRNet(NANO, num_classes=2, in_chans=in_chans).eval().to(device)
+    assert model(images(64, 64, channels=in_chans).to(device)).shape == (1, 2, 64, 64)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_runs_under_autocast(nano, dtype):
-    x = images(64, 64)
-    with torch.no_grad(), torch.autocast("cpu", dtype):
-        logits = nano(x)
+def test_runs_under_autocast(nano, dtype, device):
+    model, x = copy.deepcopy(nano).to(device), images(64, 64).to(device)
+    with torch.no_grad(), torch.autocast(device.type, dtype):
+        logits = model(x)
     assert logits.dtype == dtype
     with torch.no_grad():
-        assert golden_data.relative_error(logits.float(), nano(x)) < 0.05
+        assert golden_data.relative_error(logits.float(), model(x)) < 0.05
 
 
 def test_channels_last_gives_the_same_logits(nano):
@@ -353,9 +353,9 @@ def test_own_sizes_build_and_run():
     assert len(model.fusion_stages[2].high_to_low) == 8
 
 
-def test_gradients_reach_every_parameter():
-    model = DDRNet(NANO, aux_head=True)
-    output = model(images(64, 64, n=2))
+def test_gradients_reach_every_parameter(device):
+    model = DDRNet(NANO, aux_head=True).to(device)
+    output = model(images(64, 64, n=2).to(device))
     (output.logits.square().mean() + output.aux_logits.square().mean()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 

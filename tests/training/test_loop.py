@@ -355,14 +355,11 @@ def test_a_line_of_the_log_holds_the_mean_of_the_losses_since_the_line_before(tm
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only an accelerator can be waited for")
 @pytest.mark.parametrize("loss", ["ohem", "ce"])
-def test_steps_wait_for_nothing(tmp_path, loss):
+def test_steps_wait_for_nothing(tmp_path, loss, no_waiting):
     words = ["--synthetic-images", 10, "--ema", "0.9", "--loss", loss, "--no-cpu"]
     run, _ = started(tmp_path, *words)
     batches = run.batches.after(0)
     loop.train_step(run, batches, 0)  # the first step allocates and picks algorithms
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         for step in range(1, 4):
             loop.train_step(run, batches, step)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
