@@ -167,8 +167,11 @@ def distributions(requirements):
 
 
 def third_party(path):
-    modules = {module.split(".")[0] for module in imported_modules(path)}
-    found = modules - set(sys.stdlib_module_names) - {"ddrnet"}
+    modules = list(imported_modules(path))
+    found = {module.split(".")[0] for module in modules}
+    found -= set(sys.stdlib_module_names) | {"ddrnet"}
+    if any(module.startswith("torch.utils.tensorboard") for module in modules):
+        found.add("tensorboard")  # torch hands it on
     return {DISTRIBUTIONS.get(name, name) for name in found}
 
 
@@ -180,5 +183,16 @@ def test_every_imported_package_is_declared(path):
     assert third_party(path) <= declared
 
 
+def test_every_declared_package_is_imported():
+    rooms = {extra: [] for extra in ("", *EXTRAS.values())}
+    for path in FILES:
+        rooms[EXTRAS.get(room_of(path), "")].append(path)
+    extras = project()["optional-dependencies"]
+    for extra, paths in rooms.items():
+        declared = distributions(extras[extra] if extra else project()["dependencies"])
+        assert declared <= set().union(*map(third_party, paths)), extra
+
+
 def test_extras_are_for_code_that_exists():
     assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "dev"}
+    assert set(EXTRAS) <= {room_of(path) for path in FILES}
