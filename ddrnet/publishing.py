@@ -17,10 +17,10 @@ from ddrnet.weights.row import HubFile, WeightsRow
 
 
 def mirror_files(row: WeightsRow, repo: str, cache_dir: StrPath | None = None) -> dict[str, bytes]:
-    """Return the files of a row's mirror on the Hub, the same bytes every time.
+    """Return the files of a row's mirror on the Hub; every call returns the same bytes.
 
     Args:
-        row: A row of the weights table; it is fetched from where it was first published.
+        row: A row of the weights table. Its weights are fetched from the original publisher.
         repo: "owner/name" of the mirror, for the model card.
         cache_dir: Replaces this library's cache.
 
@@ -41,17 +41,17 @@ def mirror_files(row: WeightsRow, repo: str, cache_dir: StrPath | None = None) -
 
 
 def write_mirror(row: WeightsRow, files: dict[str, bytes], directory: StrPath) -> Path:
-    """Write the files of a mirror into a folder of its own below `directory`; return it."""
+    """Write the files of a mirror into a new folder inside `directory`; return that folder."""
     folder = Path(directory).expanduser() / row.name
     write_folder(folder, files)
     return folder
 
 
 def upload_mirror(row: WeightsRow, files: dict[str, bytes], organisation: str) -> HubFile:
-    """Upload the files of a mirror; return the source to list first in the row.
+    """Upload the files of a mirror; return the source that belongs first in the row.
 
     Raises:
-        HubError: If the Hub refuses.
+        HubError: If the Hub refuses the upload.
     """
     repo = mirror_repo(row, organisation)
     revision = hub.upload(repo, files, f"Convert {row.name}")
@@ -60,5 +60,5 @@ def upload_mirror(row: WeightsRow, files: dict[str, bytes], organisation: str) -
 
 
 def mirror_repo(row: WeightsRow, organisation: str) -> str:
-    """Return the repository that DDRNET_HUB_ORG makes `create_model` look into."""
+    """Return the repository in which `create_model` looks if DDRNET_HUB_ORG is set."""
     return f"{organisation}/{row.name}"

@@ -1,4 +1,4 @@
-"""Names to configurations and weights rows. Loads no torch."""
+"""Looks up configurations and weights rows by name. Loads no torch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def register_model(name: str, config: DDRNetConfig) -> None:
     """Add a size of your own, which `create_model` then builds by name.
 
     Args:
-        name: Letters, digits, `_` and `-`; a dot would part it from a weights tag.
+        name: Letters, digits, `_` and `-`. A dot would begin a weights tag.
         config: The size.
 
     Raises:
-        ValueError: If the name is taken or not of that form.
+        ValueError: If the name is taken or has another form.
         TypeError: If `config` is not a `DDRNetConfig`.
     """
     if not isinstance(config, DDRNetConfig):
         raise TypeError(f"expected a DDRNetConfig, got {type(config).__name__}")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ValueError(f"a model name is made of letters, digits, '_' and '-', got {name!r}")
+        raise ValueError(f"a model name consists of letters, digits, '_' and '-', got {name!r}")
     if name in _CONFIGS:
         raise ValueError(f"the model {name!r} is already registered; choose another name")
     _CONFIGS[name] = config
@@ -40,8 +40,8 @@ def list_models(filter: str = "*", *, pretrained: bool = False) -> list[str]:
 
     Args:
         filter: A shell pattern such as `"*slim*"`.
-        pretrained: List "model.tag" for every weights row, instead of models; the pattern may
-            then match either the model or the whole name.
+        pretrained: List "model.tag" for every weights row instead of models. The pattern may then
+            match the model or the whole name.
     """
     if not pretrained:
         return [name for name in _CONFIGS if fnmatchcase(name, filter)]
@@ -70,7 +70,7 @@ def get_weights(name: str) -> WeightsRow:
             return row
     raise WeightsUnavailableError(
         f"there are no pretrained weights of {model!r}; create_model(..., checkpoint_path=) loads "
-        "a file of yours"
+        "your own file"
     )
 
 
@@ -78,7 +78,7 @@ def split_name(name: str) -> tuple[str, str | None]:
     """Split "model" or "model.tag" and check both parts.
 
     Raises:
-        UnknownModelError: If either is unknown; the message names the nearest ones.
+        UnknownModelError: If either is unknown; the message names similar ones.
     """
     model, dot, tag = name.partition(".")
     if model not in _CONFIGS:
@@ -92,7 +92,7 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def get_config(model: str) -> DDRNetConfig:
-    """Return the configuration of a model name that `split_name` has checked."""
+    """Return the configuration of a registered model name."""
     return _CONFIGS[model]
 
 

@@ -1,4 +1,4 @@
-"""What a state dict in this library's names holds, read off its shapes."""
+"""Describes a state dict under this library's names by its tensor shapes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ddrnet.variants import HEADS, OUTPUT_STRIDE, VARIANTS, DDRNetConfig, Fusion
 
 
 class Contents(NamedTuple):
-    """What a state dict holds.
+    """The content of a state dict.
 
     Attributes:
-        config: The size, or None where tensors that tell it are missing. A backbone tells it only
-            if a published size, or the library's own, has such a backbone.
+        config: The size, or None if tensors that determine it are missing. The size of a backbone
+            is known only if one of the library's sizes has such a backbone.
         num_classes: Channels of the logits, or None without a segmentation head.
         in_chans: Channels of the images, or None without a first convolution.
         has_aux_head: Whether there is an auxiliary head.
-        is_backbone: Whether there is neither DAPPM nor any head: the rest of a classifier.
+        is_backbone: Whether there is neither DAPPM nor a head, as in a classifier.
     """
 
     config: DDRNetConfig | None
@@ -31,7 +31,7 @@ class Contents(NamedTuple):
 
 
 def describe(state: Mapping[str, Tensor]) -> Contents:
-    """Return what a state dict in this library's names holds; nothing needs to be complete."""
+    """Describe a state dict under this library's names; it may be incomplete."""
     is_backbone = not any(key.startswith(HEADS) for key in state)
     return Contents(
         config=_backbone_config(state) if is_backbone else _config(state),
@@ -43,9 +43,9 @@ def describe(state: Mapping[str, Tensor]) -> Contents:
 
 
 def fusion_strides(state: Iterable[str]) -> tuple[int, ...]:
-    """Return the stride of every fusion stage, from the names alone.
+    """Return the stride of each fusion stage, from the tensor names alone.
 
-    Every convolution on the way from the high to the low resolution halves it.
+    Each convolution from the high to the low resolution doubles the stride.
     """
     depths: dict[int, int] = {}
     for key in state:

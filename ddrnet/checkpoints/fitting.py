@@ -1,4 +1,4 @@
-"""Whether a state dict fits a model, and what may be missing or left over."""
+"""Fits a state dict to a model; only named tensors may be missing or left over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fit(NamedTuple):
     Attributes:
         state: Every key of the model, in its order; load it with `strict=True`.
         initialised: Keys whose tensors are still the model's own.
-        dropped: Keys of the file that the model has no use for.
+        dropped: Keys of the file that the model does not use.
     """
 
     state: dict[str, Tensor]
@@ -36,26 +36,29 @@ class Fit(NamedTuple):
 
 
 def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Fit:
-    """Fit a state dict to a model. Changes neither; the log says what stays as initialised.
+    """Fit a state dict to a model; neither is changed. The log lists the untrained tensors.
 
-    May be missing: DAPPM and the heads of a classifier or backbone, the auxiliary head, and the
-    last convolution of each head where the number of classes differs. May be left over: the
-    auxiliary head. A first convolution over RGB is adapted to the model's channels by timm's rule.
+    These tensors may be missing: DAPPM and the heads if the file is a classifier or backbone, the
+    auxiliary head, and the last convolution of each head if the number of classes differs. Only
+    the auxiliary head may be left over. timm's rule adapts a first convolution for RGB to the
+    model's channels.
 
     Args:
-        state: Tensors in this library's names, as `to_ddrnet` returns them.
+        state: Tensors under this library's names, as `to_ddrnet` returns them.
         target: The model's `state_dict()`.
 
     Raises:
-        CheckpointError: If it is of another size, or anything else is missing, left over, of
-            another shape or of no floating-point type; all of it is named.
+        CheckpointError: If the file has another size, or any other tensor is missing, left over,
+            or differs in shape or type; the message names them all.
     """
     held, built = describe(state), describe(target)
     _check_size(held.config, built.config)
-    fitted = dict(state) if built.has_aux_head else _without(state, "aux_head.")
+    unused = () if built.has_aux_head else ("aux_head.",)
+    fitted = {key: tensor for key, tensor in state.items() if not key.startswith(unused)}
     if held.in_chans != built.in_chans and _FIRST_CONVOLUTION in fitted:
         fitted[_FIRST_CONVOLUTION] = _adapted(fitted[_FIRST_CONVOLUTION], built.in_chans)
-    absent = _absent(held, target)
+    missing = HEADS if held.is_backbone else () if held.has_aux_head else ("aux_head.",)
+    absent = [key for key in target if key.startswith(missing)]
     of_other_classes = _of_other_classes(fitted, target)
     fitted.update((key, target[key]) for key in (*absent, *of_other_classes))
     wrong = mismatch(fitted, target)
@@ -80,17 +83,13 @@ def _check_size(held: DDRNetConfig | None, built: DDRNetConfig | None) -> None:
         )
     if held.width != built.width:
         raise CheckpointError(
-            f"the checkpoint is a {held}, the model is a {wanted}: build the model of that size, "
-            "which ddrnet.register_model gives a name"
+            f"the checkpoint is a {held}, the model is a {wanted}: name the checkpoint's size with "
+            "ddrnet.register_model and build that model"
         )
 
 
 def _published_name(config: DDRNetConfig) -> str | None:
     return next((name for name, known in VARIANTS.items() if known == config), None)
-
-
-def _without(state: Mapping[str, Tensor], beginning: str) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if not key.startswith(beginning)}
 
 
 def _adapted(weight: Tensor, in_chans: int | None) -> Tensor:
@@ -99,8 +98,9 @@ def _adapted(weight: Tensor, in_chans: int | None) -> Tensor:
         return weight
     if weight.shape[1] != _RGB:
         raise CheckpointError(
-            f"the checkpoint reads images of {weight.shape[1]} channels, the model of {in_chans}; "
-            f"only RGB weights can be adapted: build the model with in_chans={weight.shape[1]}"
+            f"the checkpoint reads images with {weight.shape[1]} channels, the model reads "
+            f"{in_chans}; only RGB weights can be adapted: build the model with "
+            f"in_chans={weight.shape[1]}"
         )
     from timm.models import adapt_input_conv
 
@@ -108,14 +108,8 @@ def _adapted(weight: Tensor, in_chans: int | None) -> Tensor:
     return adapted
 
 
-def _absent(held: Contents, target: Mapping[str, Tensor]) -> list[str]:
-    """Return what a backbone, or a file without auxiliary head, leaves as it is."""
-    absent = HEADS if held.is_backbone else () if held.has_aux_head else ("aux_head.",)
-    return [key for key in target if key.startswith(absent)]
-
-
 def _of_other_classes(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
-    """Return the last convolutions whose shapes differ in the number of classes alone."""
+    """Return the keys of last convolutions whose shapes differ only in the number of classes."""
     return [
         key
         for key in _CLASSIFIERS
@@ -135,10 +129,10 @@ def _report(
         )
     if absent:
         names = ", ".join(dict.fromkeys(key.partition(".")[0] for key in absent))
-        logger.warning("the checkpoint has no %s: as initialised, to be trained", names)
+        logger.warning("the checkpoint has no %s: the model keeps its own; train them", names)
     if of_other_classes:
         logger.warning(
-            "the checkpoint has %d classes, the model %d: %s as initialised, to be trained",
+            "the checkpoint has %d classes, the model %d: its %s are kept; train them",
             held.num_classes,
             built.num_classes,
             ", ".join(of_other_classes),

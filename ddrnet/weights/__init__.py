@@ -19,9 +19,9 @@ DEFAULT_TAGS = {
     "ddrnet_23": "cityscapes",
     "ddrnet_39": "cityscapes_sg",
 }
-"""Model -> the tag that `pretrained=True` takes."""
+"""Model -> the tag that `pretrained=True` loads."""
 
 
 def rows_of(model: str) -> tuple[WeightsRow, ...]:
-    """Return the checkpoints of a model; none if it has none."""
+    """Return the rows of a model; empty if it has no checkpoints."""
     return tuple(row for row in ROWS if row.model == model)

@@ -14,7 +14,7 @@ _ORIGIN: dict[str, Any] = {
     "family": "mmseg",
     "origin": "https://github.com/open-mmlab/mmsegmentation/tree/main/configs/ddrnet",
     "license": "Apache-2.0",
-    "license_note": "The licence of the repository, which its metafile repeats for the models.",
+    "license_note": "The licence of the repository; its metafile names the same for the models.",
 }
 
 _CITYSCAPES: dict[str, Any] = {
@@ -27,7 +27,7 @@ _CITYSCAPES: dict[str, Any] = {
     "data_terms": CITYSCAPES_TERMS,
     "recipe": "ImageNet initialisation, OHEM cross entropy with class weights, auxiliary OHEM "
     "x 0.4, SGD, 120k iterations, 2 GPUs x 6 crops of 1024 x 1024, SyncBN.",
-    "unverified": ("Hash: only its first 8 digits are known.", "Container: inferred from code."),
+    "unverified": ("Hash: only the first 8 digits are known.", "Container: inferred from code."),
 }
 
 _IMAGENET: dict[str, Any] = {
@@ -38,11 +38,11 @@ _IMAGENET: dict[str, Any] = {
     "train_split": "train",
     "metrics": (),
     "data_terms": IMAGENET_TERMS,
-    "recipe": "The authors' ImageNet weights, converted by mmsegmentation, without classifier.",
+    "recipe": "The authors' ImageNet weights, converted by mmsegmentation, without the classifier.",
     "unverified": (
-        "Hash: only its first 8 digits are known.",
-        "Container and left-over keys: unknown.",
-        "Whether the stem's biases were folded into BatchNorm or dropped.",
+        "Hash: only the first 8 digits are known.",
+        "Container and additional keys: unknown.",
+        "Biases of the stem: folded into BatchNorm or dropped, it is not known which.",
     ),
 }
 

@@ -12,7 +12,7 @@ _ORIGIN: dict[str, Any] = {
     "family": "official",
     "origin": "https://github.com/ydhongHIT/DDRNet",
     "license": "MIT",
-    "license_note": "The repository's licence, (c) 2020 xingkong; nothing separate for weights.",
+    "license_note": "The repository's licence, (c) 2020 xingkong; none is stated for the weights.",
 }
 
 _CITYSCAPES: dict[str, Any] = {
@@ -35,11 +35,11 @@ _IMAGENET: dict[str, Any] = {
     "data_terms": IMAGENET_TERMS,
 }
 
-_NORMALISATION = "Normalisation: inferred from the training code the author points to."
+_NORMALISATION = "Normalisation: inferred from the training code that the author links to."
 
 
 def _drive(file_id: str, **known: Any) -> WebFile:
-    """Return a Google Drive file: the direct link, then the one that large files need."""
+    """Return a Google Drive file with two links: the direct one, and the one for large files."""
     return WebFile(
         (
             f"https://drive.google.com/uc?export=download&id={file_id}",
@@ -64,7 +64,7 @@ ROWS = (
         model="ddrnet_23_slim",
         sources=(
             _drive("1d_K3Af5fKHYwxSo8HkxpnhiekhwovmiP"),
-            # Named after ImageNet by mistake: the loader next to it reads 19 classes.
+            # The name says ImageNet by mistake: the loader beside it reads 19 classes.
             WebFile(
                 (
                     "https://qaihub-public-assets.s3.us-west-2.amazonaws.com/qai-hub-models/models/"
@@ -78,8 +78,8 @@ ROWS = (
             _miou(0.7842, flip=True, reported_by="chenjun2hao/DDRNet.pytorch"),
         ),
         unverified=(
-            "Hashes: none is published.",
-            "The second source: a copy by Qualcomm AI Hub, whose code names the first as origin.",
+            "Hashes: none are published.",
+            "Second source: a copy by Qualcomm AI Hub, whose code names the first as its origin.",
         ),
         **_CITYSCAPES,
     ),
@@ -143,8 +143,8 @@ ROWS = (
         recipe="timm: batch 256, warm-up, cosine schedule, 300 epochs, label smoothing.",
         unverified=(
             "Hash: none is published.",
-            "Container: unknown, perhaps a training checkpoint of timm.",
-            "Normalisation and 224 x 224 input: timm's usual ones, assumed.",
+            "Container: unknown, possibly a training checkpoint of timm.",
+            "Normalisation and 224 x 224 input: assumed to be timm's defaults.",
         ),
         **_IMAGENET,
     ),

@@ -1,4 +1,4 @@
-"""What a row of the weights table says."""
+"""The row of the weights table, and its parts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal
 from ddrnet.labels import ClassLabel
 
 Family = Literal["official", "mmseg", "supergradients", "ddrnet"]
-"""Whose tensor names a checkpoint uses."""
+"""A family of checkpoints with the same tensor names."""
 
 Task = Literal["segmentation", "classification", "backbone"]
-"""What a checkpoint was trained for; a backbone is a classifier without its last layers."""
+"""The task of a checkpoint; a backbone is a classifier without its last layers."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def for_channels(self, in_chans: int) -> Preprocessing:
-        """Return statistics for `in_chans` channels; those beyond RGB take RGB's average."""
+        """Return statistics for `in_chans` channels; channels beyond RGB take RGB's average."""
         if in_chans == len(self.mean):
             return self
         return Preprocessing(_extended(self.mean, in_chans), _extended(self.std, in_chans))
@@ -49,13 +49,13 @@ Source: the training configurations listed in docs/weights.md.
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A place that serves a checkpoint file, and what is known of the file.
+    """A place that serves a checkpoint file, and the known facts about the file.
 
     Attributes:
-        sha256: The whole hash, the known beginning of it, or None.
-        size: In bytes, or None.
-        enforced: Whether a file with another hash or size is refused. False where only third
-            parties report them: then a difference is warned about.
+        sha256: The whole hash, its known first digits, or None.
+        size: Size of the file in bytes, or None.
+        enforced: Whether a file with another hash or size is refused. False if only third parties
+            report them: then a difference causes a warning.
     """
 
     sha256: str | None = None
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def address(self) -> str:
-        """The name by which logs, errors and records know the source."""
+        """The name of the source in logs, errors and records."""
         raise NotImplementedError
 
 
@@ -73,7 +73,7 @@ class WebFile(Source):
     """A file behind plain links.
 
     Attributes:
-        links: Addresses of the same bytes, tried in order.
+        links: Addresses of the same file, tried in order.
     """
 
     links: tuple[str, ...]
@@ -86,12 +86,12 @@ class WebFile(Source):
 
 @dataclass(frozen=True)
 class HubFile(Source):
-    """A file on the Hugging Face Hub that already has this library's tensor names.
+    """A file on the Hugging Face Hub with this library's tensor names.
 
     Attributes:
         repo: "owner/name".
-        revision: A commit, or a branch.
-        filename: Its path in the repository; safetensors only.
+        revision: A commit or a branch.
+        filename: Path in the repository; always a safetensors file.
     """
 
     repo: str
@@ -100,7 +100,7 @@ class HubFile(Source):
 
     @property
     def address(self) -> str:
-        """The repository and revision, written as `create_model` takes them."""
+        """The repository and revision, in the form that `create_model` takes."""
         return f"hf-hub:{self.repo}@{self.revision}"
 
 
@@ -110,8 +110,8 @@ class PackagedFile(Source):
 
     Attributes:
         sha256: The whole hash.
-        size: In bytes.
-        filename: Its name.
+        size: Size of the file, in bytes.
+        filename: Name of the file.
     """
 
     filename: str
@@ -125,23 +125,23 @@ class PackagedFile(Source):
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """The path of the file."""
         return Path(__file__).parents[1] / "assets" / self.filename
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A result that somebody published for a checkpoint.
+    """A published result of a checkpoint.
 
     Attributes:
         name: "mIoU" or "top-1 accuracy".
         value: A fraction, 0-1.
-        data: The data set it was measured on, as people call it.
-        split: The part of the data set.
+        data: Common name of the data set it was measured on.
+        split: The measured part of the data set.
         resolution: Height and width of the network's input, in pixels.
         scales: Whether logits of several image sizes were averaged.
-        flip: Whether logits of the mirrored image were averaged in.
-        reported_by: Who measured.
+        flip: Whether the average includes the logits of the mirrored image.
+        reported_by: The person or project that measured it.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Metric:
 
     @property
     def percent(self) -> str:
-        """The value in percent as it was printed, such as "77.8"."""
+        """The value in percent as published, such as "77.8"."""
         return f"{100 * self.value:.2f}".removesuffix("0")
 
     @property
@@ -168,27 +168,27 @@ class Metric:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """One public checkpoint of one model, with all that is known about it.
+    """One public checkpoint of one model, with all known facts about it.
 
     Attributes:
         model: The model's name.
-        tag: Tells the checkpoints of a model apart.
-        sources: Where the file is, tried in order.
-        family: Whose tensor names the file uses.
-        task: What it was trained for.
-        data: The data set, as people call it.
+        tag: Name of the checkpoint among those of the model.
+        sources: Places that serve the file, tried in order.
+        family: The family of the file's tensor names.
+        task: The task it was trained for.
+        data: Common name of the data set.
         train_split: The images it was trained on.
-        metrics: Published results, the one to quote first.
-        origin: Page of those who published it.
+        metrics: Published results; the first one is quoted.
+        origin: Page of the publisher.
         license: SPDX identifier of the code's licence.
-        license_note: What the licence says and does not say about the weights.
+        license_note: Scope of the licence, and whether it covers the weights.
         data_terms: Terms of the images and labels it was trained on.
-        recipe: How it was trained.
-        classes: One row per output channel; empty where none are outputs of a segmentation head.
+        recipe: A summary of the training.
+        classes: One row per output channel; empty without a segmentation head.
         extra_data: Labels beyond `train_split`, or "".
-        distillation: The teacher, or "".
-        unverified: What nobody has confirmed from the file itself.
-        caveat: What every output made with these weights has to say, or "".
+        distillation: The kind of distillation and its teacher, or "".
+        unverified: Facts that nobody has confirmed from the file itself.
+        caveat: A warning that every output made with these weights carries, or "".
         preprocessing: The normalisation it expects.
     """
 
@@ -214,10 +214,10 @@ class WeightsRow:
 
     @property
     def name(self) -> str:
-        """The name `create_model` takes: "model.tag"."""
+        """The name that `create_model` takes: "model.tag"."""
         return f"{self.model}.{self.tag}"
 
     @property
     def packaged(self) -> PackagedFile | None:
-        """The file that ships with this package, if there is one: it needs no network."""
+        """The file that ships with this package and needs no network; None without one."""
         return next((file for file in self.sources if isinstance(file, PackagedFile)), None)

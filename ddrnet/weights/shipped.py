@@ -1,4 +1,4 @@
-"""Weights of ddrnet_23_nano that ship inside this package, trained by it: docs/training.md."""
+"""Weights of ddrnet_23_nano that ship with this package, trained as docs/training.md shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN: dict[str, Any] = {
     "task": "segmentation",
     "origin": "this package, docs/training.md",
     "license": "Apache-2.0",
-    "license_note": "That of this package, which trained the weights.",
+    "license_note": "The licence of this package, which trained the weights.",
 }
 
 ROWS = (
@@ -33,8 +33,8 @@ ROWS = (
         metrics=(Metric("mIoU", 0.7146, "CamVid", "val", (360, 480), reported_by="this project"),),
         data_terms=CAMVID_TERMS,
         recipe="ddrnet train on a CPU, from ddrnet_23_nano.synthetic: 120 epochs of cross "
-        "entropy with Muon, averaged weights, the best of twelve validations; command and log in "
-        "docs/training.md.",
+        "entropy with Muon, averaged weights, the best of twelve validations. The command and the "
+        "log are in docs/training.md.",
         classes=CAMVID.classes,
     ),
     WeightsRow(
@@ -55,9 +55,9 @@ ROWS = (
                 reported_by="this project",
             ),
         ),
-        data_terms="None: the streets are rendered by this package.",
+        data_terms="None; this package renders the streets.",
         recipe="ddrnet train on a CPU, from random weights: 20 epochs of cross entropy with "
-        "Muon, averaged weights; command and log in docs/training.md.",
+        "Muon, averaged weights. The command and the log are in docs/training.md.",
         classes=CITYSCAPES.classes,
         caveat="trained on rendered streets alone: for trying the package, not for real photos",
     ),

@@ -17,7 +17,7 @@ _CITYSCAPES: dict[str, Any] = {
     "classes": CITYSCAPES.classes,
     "origin": "https://github.com/Deci-AI/super-gradients",
     "license": "Apache-2.0",
-    "license_note": "The repository's licence; its own weights licence is for YOLO-NAS only.",
+    "license_note": "The repository's licence; its licence for weights covers YOLO-NAS only.",
     "data_terms": CITYSCAPES_TERMS,
 }
 _RECIPE = (
@@ -41,7 +41,8 @@ def _miou(value: float) -> tuple[Metric, ...]:
 
 
 _DISTILLED: dict[str, Any] = {
-    "distillation": "Channel-wise, from the DDRNet-39 of the same tag, which saw extra labels.",
+    "distillation": "Channel-wise; the teacher is the DDRNet-39 of the same tag, which was trained "
+    "with extra labels.",
     "recipe": f"{_RECIPE}; distillation.",
     "unverified": _UNVERIFIED,
     **_CITYSCAPES,
@@ -59,13 +60,13 @@ ROWS = (
         model="ddrnet_39",
         sources=_file("ddrnet_39"),
         metrics=_miou(0.8517),
-        extra_data="Cityscapes train_extra with automatic labels by NVIDIA: the result does not "
-        "compare with those of fine annotations alone.",
+        extra_data="Cityscapes train_extra with automatic labels by NVIDIA: the result is not "
+        "comparable with results of fine annotations alone.",
         recipe=f"{_RECIPE}.",
         unverified=(
             *_UNVERIFIED,
-            "Result and extra labels: as in the repository's tests; its table prints 81.32, the "
-            "result of an older file trained without.",
+            "Result and extra labels: taken from the repository's tests; its table prints 81.32, "
+            "the result of an older file that was trained without extra labels.",
         ),
         **_CITYSCAPES,
     ),
