@@ -1,4 +1,4 @@
-"""`ddrnet convert`: checkpoints from one family's names to another's."""
+"""`ddrnet convert`: rename the tensors of a checkpoint from one family to another."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def add_parser(subparsers: Any) -> None:
         "convert",
         help="rename the tensors of a checkpoint for other code, or for this library",
         description="Read a checkpoint of any family and write its network under the names of "
-        "another: a plain state dict, without optimizer or other training state.",
+        "another family, as a plain state dict without optimizer or other training state.",
     )
     parser.add_argument("input", type=Path, metavar="IN", help="a checkpoint of any family")
     parser.add_argument(
         "output",
         type=Path,
         metavar="OUT",
-        help=f"the file to write; {SAFETENSORS} or {', '.join(TORCH)} decides the format",
+        help=f"the file to write; its suffix sets the format: {SAFETENSORS}, {', '.join(TORCH)}",
     )
     parser.add_argument(
         "--to",
         choices=get_args(Family),
         default="ddrnet",
-        help="whose names the tensors get (default: %(default)s)",
+        help="family of the new tensor names (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert one file; it is there as a whole, or as it was before."""
+    """Convert one file; on an error, OUT is unchanged."""
     from ddrnet.checkpoints import describe, detect_family, from_ddrnet, read_state_dict, to_ddrnet
     from ddrnet.files import write_atomically
 
@@ -73,7 +73,7 @@ def _summary(contents: Contents) -> str:
 def _check_output(output: Path, force: bool) -> None:
     if output.suffix.lower() not in (SAFETENSORS, *TORCH):
         raise ValueError(
-            f"cannot tell the format of {output}: name it {SAFETENSORS} or {', '.join(TORCH)}"
+            f"the suffix of {output} names no format: use {SAFETENSORS} or {', '.join(TORCH)}"
         )
     if not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.parent} to write {output.name} to")
@@ -84,7 +84,7 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _serialize(state: Mapping[str, Tensor], suffix: str) -> bytes:
-    """Return the bytes of a file, always the same for the same tensors."""
+    """Return the content of the file; equal tensors give equal bytes."""
     if suffix == SAFETENSORS:
         from ddrnet.pretrained.tensors import serialize
 

@@ -1,4 +1,4 @@
-"""`ddrnet demo`: render a street, segment it with the weights that ship, and look."""
+"""`ddrnet demo`: render a street, segment it with the shipped weights, and show the result."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ MODEL = "ddrnet_23_nano.synthetic"
 PICTURE = "ddrnet_demo.png"
 
 _SEED = 2101_06085
-"""Of streets that the weights were not trained on."""
+"""Base seed of the held-out streets."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "demo",
-        help="render a street and segment it, without a network",
-        description="Render a street that never was, segment it with weights that ship with "
-        f"ddrnet, write image, labels and overlay side by side as {PICTURE}, and print the IoU of "
-        "every class in the scene.",
+        help="render a street and segment it, offline",
+        description="Render an imaginary street, segment it with weights that ship with ddrnet, "
+        f"write image, labels and overlay side by side to {PICTURE}, and print the IoU of each "
+        "class in the scene.",
     )
     parser.add_argument(
         "--out",
@@ -42,13 +42,17 @@ def add_parser(subparsers: Any) -> None:
         help="folder for the picture (default: the current one)",
     )
     parser.add_argument(
-        "--street", type=int, default=0, metavar="N", help="which one (default: %(default)s)"
+        "--street",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of the street (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render, segment, write, print."""
+    """Render and segment a street, write the picture, print the scores."""
     from ddrnet.data import SyntheticStreets
     from ddrnet.factory import create_model
     from ddrnet.predictor.pipeline import segment
@@ -84,7 +88,7 @@ def picture(
 def scores_of_scene(
     labels: NDArray[np.uint8], truth: Tensor, classes: tuple[ClassLabel, ...]
 ) -> str:
-    """Return the IoU of every class that the scene shows, and their mean, as text."""
+    """Return the IoU of each class in the scene, and their mean, as text."""
     import torch
 
     from ddrnet.metrics import SegmentationMetrics

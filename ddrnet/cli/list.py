@@ -1,4 +1,4 @@
-"""`ddrnet list`: what there is, what it is worth, what is on this computer."""
+"""`ddrnet list`: models, their pretrained weights with results, and the cached files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS = ("params", "GMACs", "result", "MiB")
 
 
 class _Entry(NamedTuple):
-    """A line of the list; a model that has no weights is listed without a row."""
+    """A line of the list; without a row, it is a model that has no weights."""
 
     model: str
     row: WeightsRow | None
@@ -32,20 +32,20 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "list",
         help="list models and pretrained weights",
-        description="List models and their pretrained weights. Parameters are those without the "
-        "auxiliary head; GMACs are billions of multiply-adds at 1024 x 2048.",
+        description="List models and their pretrained weights. Parameters are counted without the "
+        "auxiliary head. GMACs are billions of multiply-adds at 1024 x 2048 pixels.",
     )
-    parser.add_argument("pattern", nargs="?", default="*", help='such as "*slim*"')
-    parser.add_argument("--pretrained", action="store_true", help="only models with weights")
-    parser.add_argument("--cached", action="store_true", help="only weights on this computer")
+    parser.add_argument("pattern", nargs="?", default="*", help='shell pattern, such as "*slim*"')
+    parser.add_argument("--pretrained", action="store_true", help="list only models with weights")
+    parser.add_argument("--cached", action="store_true", help="list only weights on this computer")
     parser.add_argument("--remove", metavar="NAME", help="delete cached weights: MODEL.TAG")
-    parser.add_argument("--cache-dir", type=Path, help="instead of the default cache folders")
+    parser.add_argument("--cache-dir", type=Path, help="cache folder, instead of the default ones")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list, or remove cached weights."""
+    """Print the list, or delete cached weights."""
     if args.remove is not None:
         return _remove(args.remove, args.cache_dir)
     entries = [
@@ -56,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_fields(entry) for entry in entries], indent=2))
     else:
-        print(_table(entries) if entries else "nothing of that kind; try: ddrnet list")
+        print(_table(entries) if entries else "nothing matches; try: ddrnet list")
     return 0
 
 
 def _remove(name: str, cache_dir: Path | None) -> int:
     model, tag = registry.split_name(name)
     if tag is None:
-        raise UnknownModelError(f"--remove takes MODEL.TAG, got {model!r} without a tag")
+        raise UnknownModelError(f"--remove needs MODEL.TAG, got {model!r} without a tag")
     freed = remove_cached(registry.get_weights(name), cache_dir)
     print(f"removed {name}, {freed / MIB:.1f} MiB" if freed else f"{name} is not cached")
     return 0
@@ -106,7 +106,7 @@ def _fields(entry: _Entry) -> dict[str, Any]:
 
 
 def _verification(entry: _Entry) -> str:
-    """Say how far the cached file, or else the one to fetch, can be checked."""
+    """Return how well the cached file, or else the published one, can be verified."""
     if entry.cached is not None:
         return entry.cached.verification
     assert entry.row is not None

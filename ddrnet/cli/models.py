@@ -1,4 +1,4 @@
-"""The model that a command works with: `--model`, `--checkpoint`, and never untrained weights."""
+"""The model of a command: `--model` and `--checkpoint`, never with untrained weights."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="such as ddrnet_23, ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO or the folder of a "
-        f"saved model; its weights are fetched (default: {DEFAULT_MODEL}, or what --checkpoint "
-        "holds)",
+        help="a name such as ddrnet_23 or ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO, or the "
+        "folder of a saved model; its weights are fetched (default: the model in --checkpoint, "
+        f"or else {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="weights to load instead: the official code's, mmsegmentation's, super-gradients' or "
-        "this library's; size and classes are those of the file",
+        help="a weights file to load instead, from the official code, mmsegmentation, "
+        "super-gradients or this library; it sets size and classes",
     )
 
 
 def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
-    """Return the model that `--model` and `--checkpoint` name, all of it trained.
+    """Return the model that `--model` and `--checkpoint` name, with all of its weights trained.
 
     Raises:
-        WeightsUnavailableError: If there are no such weights, or they only initialise a training.
+        WeightsUnavailableError: If there are no such weights, or they are only a start for
+            training.
         CheckpointError: If the checkpoint cannot be read, does not fit, or leaves parts of the
             model untrained.
-        UnknownModelError: If there is no model of that name.
+        UnknownModelError: If there is no model with that name.
     """
     from ddrnet.factory import create_and_fit
     from ddrnet.spec import PartialSpec
@@ -53,7 +54,7 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
             parts = sorted({key.partition(".")[0] for key in fit.initialised})
             raise CheckpointError(
                 f"{checkpoint} leaves {', '.join(parts)} untrained: pass a checkpoint that was "
-                "trained to segment, with the --model that belongs to it or none"
+                "trained to segment, with its --model or without --model"
             )
         return model
     name = _model_name(name) or DEFAULT_MODEL
@@ -63,20 +64,20 @@ def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:
         return create_and_fit(name, True, PartialSpec()).model
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(
-            f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL}, of CamVid's 11 "
+            f"{error} (on the command line: --checkpoint FILE). {OFFLINE_MODEL}, with CamVid's 11 "
             f"classes, ships with ddrnet and needs no network: --model {OFFLINE_MODEL}"
         ) from error
 
 
 def _model_name(name: str | None) -> str | None:
-    """Return the name of a model; an existing folder is one too."""
+    """Return the model name; an existing folder becomes "local-dir:FOLDER"."""
     if name and not registry.is_model(name) and Path(name).expanduser().is_dir():
         return f"local-dir:{name}"
     return name
 
 
 def caveat_of(name: str | None, checkpoint: str | None) -> str:
-    """Return what files made with these weights have to say, or ""; the log has said it."""
+    """Return the warning that files made with these weights carry, or ""; the log shows it too."""
     name = name or DEFAULT_MODEL
     return registry.get_weights(name).caveat if not checkpoint and registry.is_model(name) else ""
 
@@ -88,6 +89,6 @@ def _refuse_untrained(name: str) -> None:
     row = registry.get_weights(name)
     if row.task != "segmentation":
         raise WeightsUnavailableError(
-            f"{row.name} initialises a training: its segmentation heads are untrained; pass "
+            f"{row.name} is a start for training: its segmentation heads are untrained; pass "
             f"--model {row.model}, or --checkpoint FILE with weights that were trained to segment"
         )

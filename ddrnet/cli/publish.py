@@ -1,4 +1,4 @@
-"""`ddrnet publish`: put converted checkpoints on the Hugging Face Hub."""
+"""`ddrnet publish`: upload converted checkpoints to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "publish",
         help="convert registered checkpoints and upload them to the Hub",
-        description="Fetch registered checkpoints, convert them to safetensors, and upload each "
-        "to ORG/MODEL.TAG, where DDRNET_HUB_ORG=ORG finds it. Prints the source to list first in "
-        "the row.",
+        description="Fetch registered checkpoints, convert them to safetensors, and upload each to "
+        "ORG/MODEL.TAG. DDRNET_HUB_ORG=ORG then finds them. The command prints the source that "
+        "belongs first in the weights row.",
     )
-    parser.add_argument("names", nargs="+", metavar="MODEL.TAG", help="see ddrnet list")
+    parser.add_argument(
+        "names", nargs="+", metavar="MODEL.TAG", help="names that ddrnet list prints"
+    )
     parser.add_argument("--org", required=True, help="user or organisation on the Hub")
-    parser.add_argument("--dry-run", action="store_true", help="write the folders only")
+    parser.add_argument("--dry-run", action="store_true", help="write the folders, upload nothing")
     parser.add_argument(
         "--out",
         default="published",
         metavar="DIR",
         help="folder for --dry-run (default: %(default)s)",
     )
-    parser.add_argument("--cache-dir", metavar="DIR", help="where fetched weights are kept")
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="cache folder, instead of the default ones"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Publish, or write what would be published."""
+    """Upload the mirrors, or write their folders."""
     from ddrnet import publishing
     from ddrnet.pretrained.saved_model import WEIGHTS_NAME
     from ddrnet.registry import get_weights

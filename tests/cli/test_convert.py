@@ -92,7 +92,7 @@ def test_converts_a_file_in_place(file, tmp_path):
 @pytest.mark.parametrize(
     ("output", "error", "message"),
     [
-        ("out.onnx", ValueError, r"format of .*safetensors"),
+        ("out.onnx", ValueError, r"names no format: use .safetensors"),
         ("out", ValueError, "format"),
         ("missing/out.pth", FileNotFoundError, "no folder"),
         ("folder.pth", IsADirectoryError, "folder"),
