@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ddrnet.network import freeze_batch_norm as freeze_batch_norm
     from ddrnet.outputs import SegmentationOutput as SegmentationOutput
     from ddrnet.outputs import SegmentationScores as SegmentationScores
-    from ddrnet.pretrained import push_to_hub as push_to_hub
-    from ddrnet.pretrained import save_pretrained as save_pretrained
+    from ddrnet.pretrained.saving import push_to_hub as push_to_hub
+    from ddrnet.pretrained.saving import save_pretrained as save_pretrained
     from ddrnet.registry import get_weights as get_weights
     from ddrnet.registry import is_model as is_model
     from ddrnet.registry import list_models as list_models
@@ -62,7 +62,7 @@ _HOMES = {
     "labels": ("CAMVID", "CITYSCAPES", "ClassLabel", "LabelTable"),
     "network": ("DDRNet", "freeze_batch_norm"),
     "outputs": ("SegmentationOutput", "SegmentationScores"),
-    "pretrained": ("push_to_hub", "save_pretrained"),
+    "pretrained.saving": ("push_to_hub", "save_pretrained"),
     "registry": ("get_weights", "is_model", "list_models", "register_model"),
     "variants": ("DDRNetConfig", "FusionStage"),
     "weights.row": ("Preprocessing", "WeightsRow"),

@@ -16,8 +16,8 @@ from ddrnet.errors import CheckpointError, UnknownModelError
 from ddrnet.files import StrPath
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import fetch_state_dict, is_saved_model, read_folder
-from ddrnet.pretrained.saved_model import read_spec_beside
+from ddrnet.pretrained.fetch import fetch_state_dict
+from ddrnet.pretrained.saved_model import is_saved_model, read_folder, read_spec_beside
 from ddrnet.spec import ModelSpec, PartialSpec, numbered_classes
 from ddrnet.weights.row import Preprocessing, WeightsRow
 

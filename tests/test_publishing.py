@@ -14,7 +14,7 @@ from ddrnet import publishing, registry
 from ddrnet.cli import main
 from ddrnet.errors import HubError
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import read_folder
+from ddrnet.pretrained.saved_model import read_folder
 from ddrnet.pretrained.tensors import serialize
 from ddrnet.variants import VARIANTS
 

@@ -50,15 +50,20 @@ def read_folder(name: str, *, weights: bool = True, cache_dir: StrPath | None = 
         HubError: If the repository or folder does not exist, holds something else, or has tensors
             that do not match its config.json.
     """
-    place = _Repository(name, cache_dir) if name.startswith(_HUB) else _Directory(name)
-    spec = ModelSpec.from_json(_read_text(place.find(CONFIG_NAME), name), name)
+    config = _find(name, CONFIG_NAME, cache_dir)
+    spec = ModelSpec.from_json(_read_text(config, name), name)
     if spec.task != "segmentation":
         raise HubError(
             f"{name} holds a {spec.task} model, not a segmentation model; it mirrors "
             f"{spec.pretrained}: pass that name to create_model"
         )
-    state = _read_tensors(place.find(WEIGHTS_NAME), name, spec) if weights else None
-    return SavedModel(spec, state)
+    if not weights:
+        return SavedModel(spec, None)
+    pinned = name
+    if name.startswith(_HUB):
+        # The commit of config.json: a branch may move between the two downloads.
+        pinned = f"{name.partition('@')[0]}@{config.parent.name}"
+    return SavedModel(spec, _read_tensors(_find(pinned, WEIGHTS_NAME, cache_dir), name, spec))
 
 
 def read_spec_beside(weights: StrPath) -> ModelSpec | None:
@@ -75,34 +80,19 @@ def read_spec_beside(weights: StrPath) -> ModelSpec | None:
     return ModelSpec.from_json(text, str(path.parent)) if is_own_config(text) else None
 
 
-class _Repository:
-    """A repository of the Hub; all files come from the commit of the first one."""
-
-    def __init__(self, name: str, cache_dir: StrPath | None) -> None:
+def _find(name: str, filename: str, cache_dir: StrPath | None) -> Path:
+    """Return the path of a file of a saved model; a file on the Hub is fetched."""
+    if name.startswith(_HUB):
         repo, _, revision = name.removeprefix(_HUB).partition("@")
-        self.repo, self.revision = repo, revision or "main"
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
-
-    def find(self, filename: str) -> Path:
-        file = HubFile(self.repo, self.revision, filename)
-        path = hub.download(file, self.cache_dir)
-        self.revision = path.parent.name
-        return path
-
-
-class _Directory:
-    """A local folder."""
-
-    def __init__(self, name: str) -> None:
-        self.path = Path(name.removeprefix(_LOCAL)).expanduser()
-        if not self.path.is_dir():
-            raise HubError(f"there is no folder {self.path}")
-
-    def find(self, filename: str) -> Path:
-        path = self.path / filename
-        if not path.is_file():
-            raise HubError(f"{self.path} has no file {filename}; ddrnet.save_pretrained writes one")
-        return path
+        root = None if cache_dir is None else Path(cache_dir).expanduser()
+        return hub.download(HubFile(repo, revision or "main", filename), root)
+    folder = Path(name.removeprefix(_LOCAL)).expanduser()
+    if not folder.is_dir():
+        raise HubError(f"there is no folder {folder}")
+    path = folder / filename
+    if not path.is_file():
+        raise HubError(f"{folder} has no file {filename}; ddrnet.save_pretrained writes one")
+    return path
 
 
 def _read_text(path: Path, name: str) -> str:

@@ -19,7 +19,7 @@ from ddrnet.data import Normalize, SegmentationDataset
 from ddrnet.evaluation import evaluate
 from ddrnet.files import StrPath
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import save_pretrained
+from ddrnet.pretrained.saving import save_pretrained
 from ddrnet.training import building, run_checkpoints
 from ddrnet.training.batches import Batches
 from ddrnet.training.defaults import fitted

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 
 from ddrnet.labels import class_labels
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import save_pretrained
+from ddrnet.pretrained.saving import save_pretrained
 from ddrnet.variants import VARIANTS
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import Metric

@@ -512,7 +512,7 @@ report({{
 def test_a_tuned_model_goes_to_the_hub_and_comes_back(server, tmp_path):
     code = """
 import ddrnet
-from ddrnet.pretrained import read_folder
+from ddrnet.pretrained.saved_model import read_folder
 from ddrnet.weights.row import Preprocessing
 classes = [ddrnet.ClassLabel(f"own {k}", (k, 2 * k, 3 * k)) for k in range(5)]
 model = ddrnet.create_model("ddrnet_23_nano", num_classes=5, in_chans=4, aux_head=True,
@@ -549,7 +549,7 @@ def test_a_pickle_on_the_hub_is_never_fetched(server, tmp_path):
     repo.add_commit({**files, "model.pth": saved(Command("false")), "pytorch_model.bin": b"x"})
     server.repos = {"me/pickled": repo}
     code = """
-from ddrnet.pretrained import read_folder
+from ddrnet.pretrained.saved_model import read_folder
 report(outcome(read_folder, "hf-hub:me/pickled"))
 """
     result = run_fresh(IN_FRESH_PROCESSES + code, server, tmp_path)

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ddrnet.errors import HubError
-from ddrnet.pretrained import is_saved_model, read_folder, save_pretrained
+from ddrnet.pretrained.saved_model import is_saved_model, read_folder
+from ddrnet.pretrained.saving import save_pretrained
 
 
 def changed_config(tuned_model, tmp_path, **fields):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ddrnet.network import DDRNet
-from ddrnet.pretrained import read_folder, save_pretrained
+from ddrnet.pretrained.saved_model import read_folder
+from ddrnet.pretrained.saving import save_pretrained
 from ddrnet.variants import VARIANTS
 from ddrnet.weights import ROWS
 
