@@ -1,8 +1,8 @@
 """A renderer of synthetic street scenes with exact labels. Needs numpy and Pillow only.
 
-`plan` decides what stands where, `traffic` and `roadside` place it, the rooms of single things
-(vehicles, people, plants, buildings, ...) paint it through a `camera` onto a `canvas`, and `render`
-puts all of it together.
+`plan` divides the street, and `traffic` and `roadside` place things on it. The modules of single
+things (vehicles, people, plants, buildings, ...) paint them through a `camera` onto a `canvas`.
+`render` draws the whole scene.
 """
 
 from ddrnet.streets.render import Scene as Scene

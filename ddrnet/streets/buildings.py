@@ -16,7 +16,7 @@ from ddrnet.streets.materials import ROOFS, SIDE, Rgb, scaled, tiled
 from ddrnet.streets.things import Course, Footprint, Thing, box_corners, box_shape
 
 Corner: TypeAlias = tuple[float, float]
-"""Metres to the right of the street's middle, and ahead."""
+"""Metres right of the middle of the street, and metres ahead."""
 
 TILES = 8.0
 """Metres after which the texture of a roof repeats."""
@@ -26,11 +26,11 @@ class Building(NamedTuple):
     """One building.
 
     Attributes:
-        course: How its street runs.
+        course: The course of its street.
         footprint: Its ground in street coordinates.
         floors: Storeys, the ground floor included.
-        storey: Height of each in metres.
-        bay: Width of a window's bay in metres.
+        storey: Height of a storey in metres.
+        bay: Width of a bay with one window, in metres.
         facade: The look of its walls.
         roof: Paint of the roof.
         pitch: Height of the ridge above the eaves in metres, 0 for a flat roof.
@@ -56,7 +56,7 @@ class Building(NamedTuple):
 def building(
     rng: Random, course: Course, footprint: Footprint, floors: int, *, lamps: bool
 ) -> tuple[Thing, Thing]:
-    """Return a random building on a footprint, and its near wall, which a neighbour may hide."""
+    """Return a random building, and separately its near wall, which a neighbour may hide."""
     office = rng.random() < (0.35 if floors > 4 else 0.12)
     drawn = Building(
         course,
@@ -127,18 +127,18 @@ def _paint_wall(building: Building, canvas: Canvas, left: Corner, right: Corner)
 
 
 def _distance(canvas: Canvas, left: Points, right: Points) -> float:
-    """Return the metres to the near part of a wall that is in front of the camera."""
+    """Return the distance to the nearer part of a wall in metres, at least 4."""
     near, far = sorted((canvas.camera.distance(left), canvas.camera.distance(right)))
     return max(0.75 * near + 0.25 * far, 4.0)
 
 
 def _texels(pixels: float) -> int:
-    """Return the power of two nearest below a bay's height in pixels, 4 to 64."""
+    """Return the largest power of two within the height of a bay in pixels, from 4 to 64."""
     return 1 << min(max(int(log2(pixels)), 2), 6)
 
 
 def _paint_roof(building: Building, canvas: Canvas) -> None:
-    """Paint the slope that faces the street, where it can be seen from below."""
+    """Paint the slope towards the street if it is visible from below."""
     left, right, near, far = building.footprint
     height, ridge, middle = building.height, building.height + building.pitch, (left + right) / 2
     eaves = left if middle > canvas.camera.position[0] else right

@@ -1,4 +1,4 @@
-"""The pinhole camera: world metres to whole pixels, polygons cut at the frame."""
+"""The pinhole camera: projects world metres to whole pixels and clips polygons at the frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Polygon: TypeAlias = list[int]
 Corner: TypeAlias = tuple[float, float, float]
 
 NEAR = 0.5
-"""Metres before the lens from which things are seen."""
+"""Nearest visible distance from the lens, in metres."""
 
 
 class Camera:
@@ -61,8 +61,8 @@ class Camera:
         self.focal = focal
         x, y = (self.width - 1) / 2, (self.height - 1) / 2
         self._to_pixels = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1]]) @ self._rotation
-        # The frame holds (column x depth, row x depth, depth) whose products with the first three
-        # of every row are not less than the last.
+        # A point (column x depth, row x depth, depth) is in the frame if its product with the first
+        # three values of each row is at least the fourth.
         self._edges = np.array(
             [
                 (0, 0, 1, NEAR),
@@ -86,12 +86,12 @@ class Camera:
         return float((x * x + y * y + z * z) ** 0.5)
 
     def vanishing_point(self, direction: Points) -> tuple[float, float] | None:
-        """Return the pixel in which lines along `direction` meet, None behind the camera."""
+        """Return the pixel where lines along `direction` meet; None behind the camera."""
         x, y, z = (self._to_pixels @ direction).tolist()
         return (x / z, y / z) if z > 1e-3 else None
 
     def in_sight(self, groups: Points) -> NDArray[np.bool_]:
-        """Return for (n, k, 3) points which of the n groups may reach into the frame."""
+        """Return which groups of (n, k, 3) points may reach into the frame, (n,) bool."""
         held = self._view(groups) @ self._edges[:, :3].T >= self._edges[:, 3]
         in_sight: NDArray[np.bool_] = held.any(axis=1).all(axis=1)
         return in_sight
@@ -107,11 +107,11 @@ class Camera:
         return frames
 
     def polygons(self, corners: Points, counts: Sequence[int]) -> list[Polygon | None]:
-        """Project polygons, cut at the frame; None for those out of sight.
+        """Project polygons, clipped at the frame; None for invisible ones.
 
         Args:
             corners: (n, 3) corners of all polygons.
-            counts: Corners of each polygon.
+            counts: Number of corners of each polygon.
         """
         seen = self._view(corners)
         held = seen @ self._edges[:, :3].T >= self._edges[:, 3]
@@ -128,23 +128,23 @@ class Camera:
         ]
 
     def polygon(self, corners: Points) -> Polygon | None:
-        """Project one polygon of (n, 3) corners, cut at the frame; None if it is out of sight."""
+        """Project one polygon of (n, 3) corners, clipped at the frame; None if it is invisible."""
         return self.polygons(corners, [len(corners)])[0]
 
     def texture_map(self, origin: Points, across: Points, down: Points) -> tuple[Corner, ...]:
-        """Return three rows that map (column, row, 1) of a pixel to multiples of a texel's.
+        """Return the 3 x 3 matrix from pixels to texels, both in homogeneous coordinates.
 
         Args:
             origin: The world point of texel (0, 0).
             across: The world vector from one texel to the next in its row.
             down: The world vector from one texel to the next in its column.
         """
-        # The inverse of a matrix, but for its scale, are the cross products of its columns.
+        # Up to scale, the cross products of the columns form the inverse of the matrix.
         a, b, c = (np.stack([across, down, origin - self.position]) @ self._to_pixels.T).tolist()
         return _cross(b, c), _cross(c, a), _cross(a, b)
 
     def _view(self, points: Points) -> Points:
-        """Return column and row, both times depth, and depth of points."""
+        """Return the homogeneous pixel coordinates of points: (column, row, 1) times the depth."""
         seen: Points = (points - self.position) @ self._to_pixels.T
         return seen
 
@@ -165,7 +165,7 @@ def _cross(a: Sequence[float], b: Sequence[float]) -> Corner:
 
 
 def _clip(shape: list[Corner], edge: Corner, least: float) -> list[Corner]:
-    """Cut a polygon to where its product with `edge` is at least `least`."""
+    """Clip a polygon to the side of `edge` with products of at least `least`."""
     a, b, c = edge
     margins = [a * x + b * y + c * z - least for x, y, z in shape]
     if min(margins, default=0.0) >= 0:
@@ -185,7 +185,7 @@ def _clip(shape: list[Corner], edge: Corner, least: float) -> list[Corner]:
 
 def _about_up(angle: float) -> NDArray[np.float64]:
     c, s = np.cos(angle), np.sin(angle)
-    # Up in the world becomes down in the picture here, once.
+    # Only here, up in the world becomes down in the picture.
     return np.array([[c, 0, -s], [0, -1, 0], [s, 0, c]])
 
 

@@ -1,4 +1,4 @@
-"""The picture while it is painted: outlines, colours and labels from the same polygons."""
+"""The canvas: paints colours and labels of a picture from the same polygons."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ddrnet.streets.light import Light
 from ddrnet.streets.materials import Paint, Rgb
 
 Corners: TypeAlias = NDArray[np.int64]
-"""(n, 2) column and row of pixels."""
+"""(n, 2) columns and rows of pixels."""
 
 
 def outline(box: tuple[int, int, int, int], mask: Image.Image) -> Polygon:
-    """Return the polygon around a mask's pixels and the gaps in its columns.
+    """Return the polygon around the pixels of a mask and the gaps within its columns.
 
     Args:
-        box: Where the mask lies in the picture: left, top, right, bottom.
-        mask: Not 0 inside.
+        box: Position of the mask in the picture: left, top, right, bottom.
+        mask: Nonzero inside.
     """
     inside = np.asarray(mask) > 0
     columns = np.flatnonzero(inside.any(axis=0))
@@ -38,7 +38,7 @@ def outline(box: tuple[int, int, int, int], mask: Image.Image) -> Polygon:
 
 
 def shifted(polygon: Polygon, right: int, down: int) -> Polygon:
-    """Return a polygon moved by whole pixels."""
+    """Return a polygon shifted by whole pixels."""
     moved = polygon.copy()
     moved[::2] = [value + right for value in polygon[::2]]
     moved[1::2] = [value + down for value in polygon[1::2]]
@@ -46,7 +46,7 @@ def shifted(polygon: Polygon, right: int, down: int) -> Polygon:
 
 
 def _stairs(columns: Corners, rows: Corners, landings: Corners) -> Corners:
-    """Return the corners of a walk over (column, row) that changes columns at the landings."""
+    """Return the corners of a walk over (column, row) points that changes columns at `landings`."""
     walk = np.empty((3 * len(columns) - 2, 2), dtype=np.int64)
     walk[::3, 0], walk[::3, 1] = columns, rows
     walk[1::3, 0], walk[1::3, 1] = columns[:-1], landings
@@ -55,7 +55,7 @@ def _stairs(columns: Corners, rows: Corners, landings: Corners) -> Corners:
 
 
 def _without_straight(corners: Corners) -> Corners:
-    """Leave out the corners at which an upright and level walk does not turn."""
+    """Remove the corners without a turn from an axis-parallel walk."""
     steps = corners - np.concatenate([corners[-1:], corners[:-1]])
     moving = steps.any(axis=1)
     if not moving.any():
@@ -67,19 +67,19 @@ def _without_straight(corners: Corners) -> Corners:
 
 
 Box: TypeAlias = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom lie outside."""
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 LABELS = {row.name: row for row in CITYSCAPES.rows}
 
 INSTANCE_FACTOR = 1000
-"""Values of instance maps are `id * 1000 + number` for things, plain ids for the rest."""
+"""Instance maps hold `id * 1000 + number` for things, and plain ids elsewhere."""
 
 
 TINY = 120
-"""Pixels of the box around a polygon below which its texture does not show."""
+"""Smallest box around a polygon, in pixels, that shows a texture."""
 
 MIDDLE = 3 * 140
-"""Where the colour of the mean grey lies in a palette."""
+"""Position of the mean grey's colour in a palette."""
 
 
 class Shape(NamedTuple):
@@ -95,12 +95,12 @@ class Shape(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """Flat polygons that are painted over each other.
+    """Flat polygons, painted in order over each other.
 
     Attributes:
         corners: (n, 3) world points of all polygons.
         counts: Corners of each polygon.
-        paints: Colour of each polygon as the camera sees it.
+        paints: Seen colour of each polygon.
     """
 
     corners: Points
@@ -109,7 +109,7 @@ class Mesh(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """Where a texture lies: its corner in the world, and the steps from texel to texel."""
+    """The position of a texture: its corner in the world, and the steps between texels."""
 
     origin: Points
     across: Points
@@ -126,9 +126,9 @@ class Region(NamedTuple):
 class Canvas:
     """Colours, instance values and regions of one picture.
 
-    Every call paints over what is there. A thing of a class with instances also takes the gaps
-    in its own pixel columns: the space between spokes or under an arm is its own, as annotators
-    have it. So one polygon describes it, and the regions drawn in order give the same maps again.
+    Every call paints over the earlier ones. The label of a thing with instances also fills the gaps
+    within its pixel columns, such as between spokes or under an arm, as human annotations do. So
+    one polygon describes the thing, and drawing the regions in order reproduces the maps.
     """
 
     def __init__(self, camera: Camera, light: Light) -> None:
@@ -144,7 +144,7 @@ class Canvas:
         self._values = ImageDraw.Draw(self.instances)
 
     def background(self, label: str, picture: Image.Image) -> None:
-        """Cover everything with a picture of the canvas's size."""
+        """Replace the picture by one of the same size."""
         self.image.paste(picture)
         right, bottom = self.camera.width - 1, self.camera.height - 1
         self._label(label, [0, 0, right, 0, right, bottom, 0, bottom])
@@ -158,7 +158,7 @@ class Canvas:
             self._label(label, polygon)
 
     def decals(self, mesh: Mesh) -> list[Polygon]:
-        """Paint without changing any label; return the polygons that are in sight."""
+        """Paint without a change of labels; return the visible polygons."""
         polygons = self.camera.polygons(mesh.corners, mesh.counts)
         for polygon, paint in zip(polygons, mesh.paints, strict=True):
             if polygon is not None:
@@ -174,13 +174,13 @@ class Canvas:
         palette: bytes | None = None,
         opacity: list[int] | None = None,
     ) -> None:
-        """Paint one polygon with a texture that lies in its plane.
+        """Paint one polygon with a texture in its plane.
 
         Args:
             label: A class without instances.
             corners: (n, 3) corners of the polygon.
-            texture: RGB as the camera sees it, or grey with a palette.
-            plane: Where the texture lies.
+            texture: RGB in seen colours, or grey with a palette.
+            plane: The position of the texture.
             palette: Red, green and blue of each grey.
             opacity: Opacity of each grey; solid if None.
         """
@@ -203,15 +203,15 @@ class Canvas:
         self._label(label, polygon)
 
     def shade(self, shadows: Shape, strength: float) -> None:
-        """Take a share of the light away inside polygons; `sunlit` is false there."""
+        """Darken polygons by a share of the light; `sunlit` is false in them."""
         self._shadows = self._darken(shadows, strength, 0.0012)
 
     def dim(self, spots: Shape, strength: float) -> None:
-        """Take a share of the light away inside polygons, softly at their borders."""
+        """Darken polygons by a share of the light, with soft borders."""
         self._darken(spots, strength, 0.004)
 
     def sunlit(self, point: Points) -> bool:
-        """Return whether no shade lies on a point of the ground."""
+        """Return whether a point of the ground lies in the sun."""
         pixel = self.camera.polygon(point[None])
         if self._shadows is None or pixel is None:
             return True
@@ -262,7 +262,7 @@ class Canvas:
 
 
 def _mask(polygons: Sequence[Polygon]) -> tuple[Box, Image.Image]:
-    """Return the box around polygons and a mask of it, 255 inside of them."""
+    """Return the box around polygons and its mask, 255 inside of them."""
     left = min(min(polygon[::2]) for polygon in polygons)
     top = min(min(polygon[1::2]) for polygon in polygons)
     right = max(max(polygon[::2]) for polygon in polygons) + 1

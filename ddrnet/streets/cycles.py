@@ -24,11 +24,11 @@ LAMP: Rgb = (228, 224, 200)
 
 
 class Cycle(NamedTuple):
-    """One bicycle or motorcycle where it stands.
+    """One bicycle or motorcycle at its place.
 
     Attributes:
         kind: Class of its pixels.
-        ridden: Whether somebody rides it.
+        ridden: Whether it has a rider.
         foot: The world point under its middle.
         heading: Unit vector of its direction.
         seed: Chooses its look.
@@ -75,7 +75,7 @@ def _paint(cycle: Cycle, canvas: Canvas) -> None:
     rng, foot = Random(cycle.seed), cycle.foot
     distance = canvas.camera.distance(foot)
     tone = canvas.light.tone(distance, 0.45, sunlit=canvas.sunlit(foot))
-    # A flat drawing of the side vanishes when seen from an end.
+    # A flat drawing of the side is invisible from an end.
     end_on = abs((foot - canvas.camera.position) @ cycle.heading) > 0.88 * distance
     axis, draw_rider = (canvas.camera.right, _rider_end) if end_on else (cycle.heading, _rider_side)
     machine = Figure.of(_MACHINES[cycle.kind, end_on](rng.choice(FRAMES[cycle.kind])))
@@ -88,7 +88,7 @@ def _paint(cycle: Cycle, canvas: Canvas) -> None:
 
 
 def _wheel(x: float, radius: float, width: float) -> Iterator[Piece]:
-    """Yield a wheel with see-through spokes, its tyre a ring cut open below."""
+    """Yield a wheel with transparent spokes; its tyre is a ring, cut open at the bottom."""
     yield disc((x, radius), (radius, radius), SPOKES)
     inner = radius - width
     rim = [(x + radius * c, radius + radius * s) for c, s in arc(-90, 270)]
@@ -183,4 +183,4 @@ _MACHINES: dict[tuple[Kind, bool], Callable[[Rgb], Iterator[Piece]]] = {
     ("motorcycle", False): _motorcycle_side,
     ("motorcycle", True): _motorcycle_end,
 }
-"""How each kind is drawn, from the side or from an end."""
+"""Drawing functions of each kind, for the side and for an end."""

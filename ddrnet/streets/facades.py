@@ -1,4 +1,4 @@
-"""Facades as textures: a grid of bays, each one of a few drawn variants."""
+"""Facades as textures: grids of bays in a few drawn variants."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ CURTAIN: Rgb = (222, 218, 206)
 PLASTER: Rgb = (226, 222, 212)
 
 Fill: TypeAlias = Callable[[float, float, float, float, Rgb], None]
-"""Fills from left, top to right, bottom, in fractions of a bay, with paint."""
+"""Fills a box with a paint; left, top, right and bottom are fractions of a bay."""
 
 
 class Facade(NamedTuple):
-    """The look of a facade.
+    """The appearance of a facade.
 
     Attributes:
         wall: Paint of the wall.
-        material: What the wall is made of.
+        material: Material of the wall.
         frame: Paint of window frames.
         glass: Paint of the panes.
         window: Left, top, right and bottom edge of the window as fractions of its bay.
         panes: Columns and rows of a window.
-        ground: What the ground floor holds.
-        shutters: Paint of shutters beside the windows, if any.
-        balcony: Share of bays that have one.
+        ground: Use of the ground floor.
+        shutters: Paint of the shutters beside the windows, if any.
+        balcony: Share of bays with a balcony.
         trim: Paint of sills, plinth and cornice.
         sign: Paint of shop signs and doors.
         lamps: Whether some windows are lit.
@@ -71,7 +71,7 @@ class Facade(NamedTuple):
 
     @classmethod
     def draw(cls, rng: Random, *, office: bool, lamps: bool) -> Facade:
-        """Return a random facade; that of an office is mostly glass."""
+        """Return a random facade; offices are mostly glass."""
         width, top = (rng.uniform(0.8, 0.96), 0.08) if office else (rng.uniform(0.34, 0.6), 0.16)
         height = rng.uniform(0.55, 0.86) if office else rng.uniform(0.42, 0.66)
         wall = rng.choice(WALLS)
@@ -97,9 +97,9 @@ def facade_texture(
     """Return the RGB texture of a facade.
 
     Args:
-        facade: Its look.
-        columns: Bays side by side.
-        floors: Storeys, the ground floor included.
+        facade: Its appearance.
+        columns: Number of bays side by side.
+        floors: Number of storeys with the ground floor.
         texels: Side of a bay, a power of two up to 64.
         rng: Chooses the variants.
     """
@@ -120,20 +120,20 @@ def facade_texture(
 
 
 class _Atlas:
-    """All variants of a facade's bays side by side on the texture of its wall."""
+    """All variants of the bays of a facade, side by side on the texture of its wall."""
 
     def __init__(self, facade: Facade, texels: int, row: int) -> None:
         self._texels = texels
-        # A quarter of the wall's texture makes a bay, so that courses of bricks go on.
+        # A bay takes a quarter of the wall's texture, so courses of bricks continue across bays.
         wall = tiled(facade.material, 3, 1, (SIDE // 2 // texels).bit_length() - 1)
         wall = wall.crop((0, row * texels, (WINDOWS + SHOPS) * texels, (row + 1) * texels))
-        shares = np.linspace(0.35, 1.4, 256)[:, None]  # a wall's greys lie around 155
+        shares = np.linspace(0.35, 1.4, 256)[:, None]  # the mean grey of a wall is about 155
         wall.putpalette((shares * facade.wall).clip(0, 255).astype(np.uint8).tobytes())
         self._image = wall.convert("RGB")
         self._rectangle = ImageDraw.Draw(self._image).rectangle
 
     def bay(self, index: int) -> Fill:
-        """Return what fills a box in one bay, unless it is narrower than a texel."""
+        """Return a function that fills boxes in one bay; boxes narrower than a texel are skipped."""
         side, start = self._texels, index * self._texels
 
         def fill(left: float, top: float, right: float, bottom: float, paint: Rgb) -> None:

@@ -1,4 +1,4 @@
-"""Flat figures: polygons in a plane that stands upright on the ground."""
+"""Flat figures: polygons in an upright plane."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddrnet.streets.light import Tone
 from ddrnet.streets.materials import Paint
 
 Spot: TypeAlias = tuple[float, float]
-"""Sideways and up from a figure's foot, in metres."""
+"""Metres sideways and up from the foot of a figure."""
 
 
 class Piece(NamedTuple):
@@ -41,19 +41,19 @@ class Figure(NamedTuple):
 
     @classmethod
     def of(cls, pieces: Iterable[Piece]) -> Figure:
-        """Return the figure that some pieces make, painted over each other."""
+        """Return a figure of pieces, painted in order over each other."""
         outlines, paints = zip(*pieces, strict=True)
         spots = np.array([spot for outline in outlines for spot in outline])
         return cls(spots, tuple(len(outline) for outline in outlines), paints)
 
     def shape(self, foot: Points, axis: Points) -> Shape:
-        """Return the figure where it stands at `foot` along `axis`."""
+        """Place the figure at `foot` along `axis` in the world."""
         corners = foot + self.spots[:, :1] * axis
         corners[:, 1] += self.spots[:, 1]
         return Shape(corners, self.counts)
 
     def mesh(self, foot: Points, axis: Points, tone: Tone) -> Mesh:
-        """Return the figure as a camera sees it."""
+        """Return the figure as seen by a camera."""
         seen: list[Paint] = []
         for paint in self.paints:
             r, g, b = tone.color(paint[:3])

@@ -28,7 +28,7 @@ from ddrnet.streets.things import Course, Footprint, Thing
 
 
 def sign_panel(rng: Random, center: Spot, size: float) -> Iterator[Piece]:
-    """Yield a random sign of `size` metres from its middle to its edge."""
+    """Yield a random sign; `size` is half its width in metres."""
     if rng.random() < 0.2:
         half = (size * rng.uniform(0.7, 1.5), size * rng.uniform(0.6, 1.0))
         return board(rng, center, half, rng.choice((BLUE, WHITE, YELLOW, GREEN)))
@@ -36,7 +36,7 @@ def sign_panel(rng: Random, center: Spot, size: float) -> Iterator[Piece]:
 
 
 def board(rng: Random, center: Spot, half: tuple[float, float], paint: Rgb) -> Iterator[Piece]:
-    """Yield a rectangle with lines of writing; `half` is half its width and height."""
+    """Yield a rectangle with lines of text; `half` is half its width and height."""
     (x, y), (wide, tall) = center, half
     yield box(x - wide, y - tall, x + wide, y + tall, paint)
     start, ink = x - 0.8 * wide, BLACK if sum(paint) > 400 else WHITE
@@ -89,14 +89,14 @@ def _triangle(x: float, y: float, wide: float, tall: float, paint: Rgb) -> Piece
 
 
 THIN = 0.08
-"""About half the width of a pole in metres; where a pixel covers more, none is seen."""
+"""Half the width of a pole in metres, about; a pole is invisible where a pixel covers more."""
 
 SIGNALS = ((60, 220, 120), (250, 180, 40), (250, 50, 40))
-"""Paints of a traffic light's lamps, from below."""
+"""Paints of the lamps of a traffic light, from the bottom."""
 
 
 def lamp(rng: Random, course: Course, right: float, forward: float) -> Thing:
-    """Return a street lamp, a ball or on an arm over the road."""
+    """Return a street lamp with a ball, or with an arm over the road."""
     height, metal = rng.uniform(4.5, 9.0), rng.choice(METALS)
     pole = [limb((0, 0), (0, height), 0.28, 0.2, metal), bar((0, 0), (0, 1.0), 0.34, metal)]
     if rng.random() < 0.3:
@@ -138,7 +138,7 @@ def sign(rng: Random, course: Course, right: float, forward: float) -> Thing:
 
 
 def gantry(rng: Random, course: Course, half: float, forward: float) -> Thing:
-    """Return direction signs above a road that reaches `half` metres to each side."""
+    """Return direction signs above a road of `half` metres to each side."""
     paint, metal = rng.choice((BLUE, GREEN, WHITE, YELLOW)), rng.choice(METALS)
     frame = [limb((side, 0), (side, 6.6), 0.3, 0.26, metal) for side in (-half, half)]
     frame += [bar((-half, up), (half, up), 0.16, metal) for up in (5.6, 6.4)]
@@ -151,7 +151,7 @@ def gantry(rng: Random, course: Course, half: float, forward: float) -> Thing:
 
 
 def traffic_light(rng: Random, course: Course, right: float, forward: float) -> Thing:
-    """Return a traffic light, now and then with a second one on a mast over the road."""
+    """Return a traffic light, sometimes with a second one on a mast over the road."""
     metal, lit, low = rng.choice(METALS), rng.randrange(3), rng.uniform(2.2, 2.8)
     pole = [bar((0, 0), (0, low + 0.9), 0.18, metal)]
     heads = list(_signals(0.0, low, lit))
@@ -163,7 +163,7 @@ def traffic_light(rng: Random, course: Course, right: float, forward: float) -> 
 
 
 def clutter(rng: Random, course: Course, right: float, forward: float) -> Thing:
-    """Return a bin or a cabinet: things no class is trained for."""
+    """Return a bin or a cabinet, which belong to no trained class."""
     width, height = rng.uniform(0.25, 0.6), rng.uniform(0.6, 1.4)
     paint = rng.choice(BINS)
     pieces = (
@@ -184,7 +184,7 @@ def _signals(x: float, low: float, lit: int) -> Iterator[Piece]:
 def _upright(
     course: Course, right: float, forward: float, *layers: tuple[str, Sequence[Piece]]
 ) -> Thing:
-    """Return flat figures, each of one class, that stand across the street."""
+    """Return flat figures across the street, each of one class."""
     heading = course.heading(forward)
     foot, axis = course.foot(right, forward), np.array([cos(heading), 0.0, -sin(heading)])
     figures = [(label, Figure.of(pieces)) for label, pieces in layers]

@@ -16,26 +16,26 @@ from ddrnet.streets.plan import SIDES, Site
 from ddrnet.streets.things import Course
 
 PERIOD = 6.4
-"""Metres after which a ground texture repeats."""
+"""Period of a ground texture in metres."""
 
 MEAN = 150
-"""About the mean grey of the textures, for ground too far away to show one."""
+"""Mean grey of the textures, about; distant ground has this one grey."""
 
 FAR = 500.0
-"""Metres to each side and ahead at which the ground ends."""
+"""Metres to each side and ahead where the ground ends."""
 
 
 Ground = Literal["road", "sidewalk", "terrain", "parking"]
 
 
 class Band(NamedTuple):
-    """A stretch of ground that one resolution of the textures serves.
+    """A stretch of ground with one resolution of the textures.
 
     Attributes:
-        near: Metres ahead at which it starts.
-        far: Metres ahead at which it ends.
-        level: Halvings of the texture.
-        reach: Metres to each side that can be seen.
+        near: Metres ahead where it starts.
+        far: Metres ahead where it ends.
+        level: Number of halvings of the texture.
+        reach: Visible metres to each side.
     """
 
     near: float
@@ -48,11 +48,11 @@ BANDS = (Band(NEAR, 16, 0, 26), Band(16, 58, 2, 80))
 
 
 class Surface(NamedTuple):
-    """What a piece of ground is made of.
+    """The surface of a piece of ground.
 
     Attributes:
-        material: Its texture, none if it is too narrow to show one.
-        paints: Of the darkest and of the brightest texel.
+        material: Its texture; None if the piece is too narrow to show one.
+        paints: Paints of the darkest and of the brightest texel.
     """
 
     material: Material | None
@@ -64,11 +64,11 @@ class Strip(NamedTuple):
 
     Attributes:
         label: Class of its pixels.
-        left: Metres right of the middle at which it starts.
-        right: Where it ends.
-        surface: What it is made of.
-        near: Metres ahead at which it starts.
-        far: Where it ends.
+        left: Left end in metres right of the middle.
+        right: Right end in metres right of the middle.
+        surface: Its surface.
+        near: Near end in metres ahead.
+        far: Far end in metres ahead.
     """
 
     label: Ground
@@ -80,12 +80,12 @@ class Strip(NamedTuple):
 
 
 class Marking(NamedTuple):
-    """A flat patch on the ground that changes no label: paint, a repair, a rail.
+    """A flat patch on the ground without a label of its own: paint, a repair, a rail.
 
     Attributes:
         shape: (n, 3) street coordinates.
         paint: Its colour in white light.
-        opacity: 0-255; worn paint lets the road through.
+        opacity: 0-255; the road shows through worn paint.
     """
 
     shape: Sequence[tuple[float, float, float]]
@@ -120,12 +120,12 @@ def paint_markings(canvas: Canvas, course: Course, markings: Iterable[Marking]) 
 
 
 def paint_shadows(canvas: Canvas, shapes: Sequence[Shape], feet: Points) -> None:
-    """Darken the ground where the sun does not reach, and right under things.
+    """Darken the ground in shadows and directly under things.
 
     Args:
-        canvas: With the ground painted.
-        shapes: What throws shadows.
-        feet: (n, 4, 3) corners of the spots that things stand on.
+        canvas: A canvas with painted ground.
+        shapes: The shapes that throw shadows.
+        feet: (n, 4, 3) corners of the ground under things.
     """
     light = canvas.light
     if light.direct > 0.15 and shapes:
@@ -137,7 +137,7 @@ def paint_shadows(canvas: Canvas, shapes: Sequence[Shape], feet: Points) -> None
 
 
 def _lay(band: Band) -> tuple[Plane, tuple[int, int]]:
-    """Return where a band's texture lies, and its repeats across and along."""
+    """Return the plane of the texture of a band, and its repeats across and along."""
     step = PERIOD / SIDE * 2**band.level
     columns, rows = int(2 * band.reach / PERIOD) + 1, int((band.far - band.near) / PERIOD) + 1
     corner = np.array([-band.reach, 0.0, band.far])
@@ -145,7 +145,7 @@ def _lay(band: Band) -> tuple[Plane, tuple[int, int]]:
 
 
 def _edges(course: Course, strip: Strip, near: float, far: float, reach: float) -> Points | None:
-    """Return the outline of a strip between two distances, None if there is nothing of it."""
+    """Return the outline of a strip between two distances; None if it is empty."""
     near, far = max(near, strip.near), min(far, strip.far)
     left, right = max(strip.left, -reach), min(strip.right, reach)
     if near >= far or left >= right:
@@ -161,7 +161,7 @@ ROADS = {
     Surface("asphalt", paints("28282c 68686c")): 32,
     Surface("asphalt", paints("504e4a a09c96")): 18,
 }
-"""What roads are made of, and how often."""
+"""Road surfaces and their weights."""
 
 WALKS = (
     Surface("slabs", paints("464440 c4c0b8")),
@@ -181,7 +181,7 @@ KERB = Surface(None, paints("6e6c68 d6d4ce"))
 
 
 def strips(site: Site) -> Iterator[Strip]:
-    """Yield a street's ground, each strip over the ones before."""
+    """Yield the ground of a street; each strip covers the earlier ones."""
     rng, section = site.rng, site.section
     walk, green = rng.choice(WALKS), rng.choice(GREENS)
     [road] = rng.choices(list(ROADS), list(ROADS.values()))
@@ -219,7 +219,7 @@ def markings(site: Site) -> Iterator[Marking]:
 
 
 def _rails(middle: float) -> Iterator[Marking]:
-    """Yield two pairs of rails, their middles `middle` metres from the street's."""
+    """Yield two pairs of rails; their middles lie `middle` metres from the middle of the street."""
     for rail in (-middle - 0.72, -middle + 0.72, middle - 0.72, middle + 0.72):
         for near, far in pairwise(range(1, 142, 10)):
             yield _stripe(rail, 0.1, near, far, 230)._replace(paint=GREY)
@@ -253,7 +253,7 @@ def _stripe(at: float, width: float, near: float, far: float, opacity: int) -> M
 
 
 def _line(site: Site, at: float, pace: int, opacity: int) -> Iterator[Marking]:
-    """Yield dashes of 3 m, one every `pace` metres."""
+    """Yield dashes of 3 m, one per `pace` metres."""
     start = site.rng.uniform(0, 6)
     for step in range(110 // pace):
         near = max(start + pace * step, 1.0)

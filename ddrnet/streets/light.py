@@ -1,4 +1,4 @@
-"""Weather, time of day and sky: the colour of a surface in the sun, the shade and the haze."""
+"""Weather, time of day and sky: the colours of surfaces in the sun, in the shade and in haze."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Triple = tuple[float, float, float]
 
 
 class Tone(NamedTuple):
-    """How a surface turns paint into what the camera sees: `paint * gain + veil`."""
+    """The light on a surface: the seen colour is `paint * gain + veil`."""
 
     gain: Triple
     veil: Triple
@@ -32,14 +32,14 @@ class Tone(NamedTuple):
         )
 
     def palette(self, dark: Rgb, bright: Rgb) -> bytes:
-        """Return the 256 x 3 entries that colour a grey texture from `dark` to `bright`."""
+        """Return the 256 x 3 palette of a grey texture, from `dark` to `bright`."""
         low = np.array(dark) * self.gain + self.veil
         high = np.array(bright) * self.gain + self.veil
         entries = np.minimum(low + (high - low) * _SHARES, 255)
         return entries.astype(np.uint8).tobytes()
 
     def matrix(self) -> tuple[float, ...]:
-        """Return the matrix with which Pillow turns paint into seen colours."""
+        """Return Pillow's matrix from paint to seen colours."""
         (r, g, b), (veil_r, veil_g, veil_b) = self
         return (r, 0, 0, veil_r, 0, g, 0, veil_g, 0, 0, b, veil_b)
 
@@ -51,12 +51,12 @@ class Weather(NamedTuple):
     """One kind of daylight.
 
     Attributes:
-        weight: How often it comes.
-        elevation: Range of the sun's height in degrees.
-        direct: Range of the sun's share of the light.
-        clouds: Range of the share of the sky that is covered.
-        sight: Range of the metres at which haze hides two thirds of a thing.
-        colors: The sun's light, the light of the sky, the sky above, the sky at the horizon.
+        weight: Its relative frequency.
+        elevation: Range of the elevation of the sun in degrees.
+        direct: Range of the share of sunlight in the light.
+        clouds: Range of the covered share of the sky.
+        sight: Range of the distance in metres where haze hides two thirds of a thing.
+        colors: Colours of the sunlight, the skylight, the zenith and the horizon.
         lamps: Whether windows are lit.
     """
 
@@ -86,12 +86,12 @@ class Light(NamedTuple):
 
     Attributes:
         sun: Unit vector towards the sun: right, up, forward.
-        direct: The sun's share of the light, as a fraction of white paint in full light.
-        clouds: The share of the sky that is covered.
-        sight: Metres at which haze hides two thirds of a thing.
-        sunlight: Colour of the sun's light.
-        skylight: Colour of the light from everywhere.
-        zenith: Colour of the sky above.
+        direct: Brightness of the sunlight, as a fraction of white paint in full light.
+        clouds: The covered share of the sky.
+        sight: Distance in metres where haze hides two thirds of a thing.
+        sunlight: Colour of the light from the sun.
+        skylight: Colour of the light from the sky.
+        zenith: Colour of the sky at the zenith.
         horizon: Colour of the sky at the horizon, and of haze.
         lamps: Whether windows are lit.
     """
@@ -127,19 +127,19 @@ class Light(NamedTuple):
 
     @property
     def ambient(self) -> float:
-        """The light that falls into shadows, as a fraction of white paint in full light."""
+        """The brightness of shadows, as a fraction of white paint in full light."""
         return 0.92 - 0.62 * self.direct
 
     def direct_on(self, facing: float) -> float:
-        """Return the sun's light on a surface whose normal has this cosine with its direction."""
+        """Return the sunlight on a surface from the cosine between its normal and the sun."""
         return 1.35 * self.direct * max(facing, 0.0)
 
     def tone(self, distance: float, facing: float = 0.4, *, sunlit: bool = True) -> Tone:
-        """Return how paint looks from `distance` metres.
+        """Return the light on a surface at `distance` metres.
 
         Args:
-            distance: From the camera, for the haze.
-            facing: Cosine of the angle between the surface's normal and the sun.
+            distance: Metres from the camera, for the haze.
+            facing: Cosine of the angle between the normal of the surface and the sun.
             sunlit: Whether the sun reaches the surface.
         """
         clear = exp(-distance / self.sight)
@@ -160,22 +160,22 @@ class Light(NamedTuple):
         return right * self.sun[0] + up * self.sun[1] + forward * self.sun[2]
 
     def shadow(self, points: Points) -> Points:
-        """Return where the sun throws the shadow of world points onto the ground."""
+        """Return the shadows of world points on the ground."""
         x, y, z = self.sun
         fallen: Points = points - points[..., 1:2] * (x / y, 1.0, z / y)
         return fallen
 
 
 def sky(camera: Camera, light: Light, rng: Random) -> Image.Image:
-    """Return an RGB picture of the whole sky as the camera sees it."""
+    """Return an RGB picture of the sky as seen by the camera."""
     size = (camera.width, camera.height)
-    coarse = camera.resized(max(1, max(size) // 2))  # nothing in the sky is sharp
+    coarse = camera.resized(max(1, max(size) // 2))  # the sky has no sharp details
     picture = _gradient(coarse, light)
     if light.clouds > 0.05:
         cover = _cover(light, rng).resize(picture.size, Image.Resampling.BILINEAR)
         lit = scaled(light.horizon, 1.12 * (0.5 + 0.5 * light.ambient))
         picture.paste(lit, (0, 0), cover)
-        # The same clouds, only where they are thick, darker.
+        # The thick parts of the same clouds are darker.
         picture.paste(scaled(light.horizon, 0.82), (0, 0), cover.point(_THICK))
     if light.direct > 0.15:
         _glow(picture, coarse, light)
@@ -183,7 +183,7 @@ def sky(camera: Camera, light: Light, rng: Random) -> Image.Image:
 
 
 def haze(camera: Camera, light: Light) -> Image.Image:
-    """Return the opacity of the haze before level ground, as grey."""
+    """Return the opacity of the haze over level ground, as grey."""
     below = np.arange(camera.height) - _horizon(camera)
     distance = camera.position[1] * camera.focal / np.maximum(below, 0.5)
     opacity = np.where(below > 0, 255 * (1 - np.exp(-distance / light.sight)), 0)
@@ -231,7 +231,7 @@ def _glow(picture: Image.Image, camera: Camera, light: Light) -> None:
 
 @cache
 def _ball() -> Image.Image:
-    """Return a spot of light that fades out before its border."""
+    """Return a spot of light that fades to 0 before its border."""
     y, x = np.mgrid[:64, :64] / 31.5 - 1
     light = 230 * np.exp(-9 * (x**2 + y**2)) - 230 * exp(-9)
     return Image.fromarray(light.clip(0, 255).astype(np.uint8))

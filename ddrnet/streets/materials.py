@@ -1,4 +1,4 @@
-"""Paints, and seamless grey textures of materials made once per process from fixed seeds."""
+"""Paints, and seamless grey textures of materials, made once per process from fixed seeds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Rgb: TypeAlias = tuple[int, int, int]
 """Red, green, blue, each 0-255."""
 
 Paint: TypeAlias = tuple[int, int, int] | tuple[int, int, int, int]
-"""Red, green, blue and, where things shine through, opacity; each 0-255."""
+"""Red, green, blue and, for transparent paint, opacity; each 0-255."""
 
 
 def paints(listed: str) -> tuple[Rgb, ...]:
-    """Return the paints listed as hexadecimal words."""
+    """Return paints from hexadecimal words."""
     values = [int(word, 16) for word in listed.split()]
     return tuple((value >> 16, value >> 8 & 255, value & 255) for value in values)
 
@@ -31,7 +31,7 @@ def scaled(paint: Rgb, factor: float) -> Rgb:
 
 
 def mixed(a: Rgb, b: Rgb, share: float) -> Rgb:
-    """Return `a` with a share of `b` in it."""
+    """Return a mixture of `a` with a share of `b`."""
     red, green, blue = (int(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return red, green, blue
 
@@ -64,7 +64,7 @@ FRAMES = {
 }
 """Paints of each kind of cycle."""
 JACKETS = paints("c8e632 ff8c1e dcf050")
-"""Clothes of those who ride."""
+"""Paints of the clothes of riders."""
 WALLS = paints(
     "d6ccba c4b6a0 e8e2d6 b2aaa2 96908c ceaa7c ba7e60 965442 7a483a e2ca8c bec4be a8bac8 d8b4a6 "
     "707276 ecece8 8c8270 626870 b09eb2 9eb296"
@@ -87,7 +87,7 @@ Material = Literal[
 Grey: TypeAlias = NDArray[np.float64]
 
 SIDE = 256
-"""Texels of a texture in each direction."""
+"""Side of a texture in texels."""
 
 
 @cache
@@ -105,7 +105,7 @@ def tiled(material: Material, columns: int, rows: int, level: int = 0) -> Image.
 
 
 def level_for(pixel: float, texel: float) -> int:
-    """Return how often to halve a texture of `texel` metres where a pixel covers `pixel` metres."""
+    """Return the halvings of a texture of `texel` metres for pixels of `pixel` metres."""
     return min(int(log2(pixel / texel)), 5) if pixel > texel else 0
 
 
@@ -126,7 +126,7 @@ _Y, _X = np.mgrid[:SIDE, :SIDE]
 
 
 def _stones(columns: int, rows: int, joint: int, *, bond: bool) -> tuple[Grey, Grey]:
-    """Return a value per stone, from -1 to 1, and 1 where joints lie, else 0."""
+    """Return a value per stone, from -1 to 1, and a map of the joints: 1 in a joint, else 0."""
     height, width = SIDE // rows, SIDE // columns
     row = _Y // height
     x = (_X + (row % 2) * (width // 2) * bond) % SIDE
@@ -147,14 +147,14 @@ def _slabs() -> Grey:
 
 
 def _pickets() -> Grey:
-    """Return light boards on two rails, black between."""
+    """Return light boards on two rails, with black gaps."""
     y = _Y % 128
     board = (_X % 32 < 20) | ((y > 20) & (y < 32)) | ((y > 90) & (y < 102))
     return np.where(board, 205 + 14 * _noise(0.8, 9), 0.0)
 
 
 def _rails() -> Grey:
-    """Return thin upright bars between two rails, black between."""
+    """Return thin upright bars between two rails, with black gaps."""
     y = _Y % 128
     return np.where((_X % 16 < 5) | (y < 10) | ((y > 112) & (y < 122)) | (_X < 12), 200.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""People on foot, as flat figures that face the camera."""
+"""Pedestrians as flat figures that face the camera."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ddrnet.streets.materials import CLOTHES, GREY, HAIRS, SKINS, TROUSERS, Rgb,
 from ddrnet.streets.things import Course, Footprint, Thing
 
 At = Callable[[float, float], Spot]
-"""Turns fractions of a body's height into metres."""
+"""Maps fractions of the height of a body to metres."""
 
 SHADE = (0, 0, 0, 40)
 
 
 class Outfit(NamedTuple):
-    """What a person looks like.
+    """The appearance of a person.
 
     Attributes:
         top: Paint of the jacket.
@@ -31,7 +31,7 @@ class Outfit(NamedTuple):
         skin: Paint of the skin.
         hair: Paint of hair or hat.
         bag: Paint of a bag, if any.
-        hem: Where the jacket ends, as a fraction of the body's height.
+        hem: Lower end of the jacket, as a fraction of the height of the body.
         skirt: Whether a skirt covers the legs to the knee.
     """
 
@@ -69,7 +69,7 @@ def person(rng: Random, course: Course, right: float, forward: float) -> Thing:
 _SILHOUETTE = np.array(
     [(-0.08, 0, 0), (-0.13, 0.6, 0), (-0.05, 1, 0), (0.05, 1, 0), (0.13, 0.6, 0), (0.08, 0, 0)]
 )
-"""What throws the shadow of a body 1 m high."""
+"""The shape of the shadow of a body 1 m high."""
 
 
 def head(center: Spot, size: float, outfit: Outfit) -> Iterator[Piece]:
@@ -80,7 +80,7 @@ def head(center: Spot, size: float, outfit: Outfit) -> Iterator[Piece]:
 
 
 def _paint(seed: int, height: float, foot: Points, canvas: Canvas) -> None:
-    rng = Random(seed)  # who is hidden is never drawn
+    rng = Random(seed)  # hidden people are never drawn
     stride = rng.choice((-1.0, 1.0)) * rng.choice((0.15, 0.6, 1.0))
     figure = Figure.of(_walker(Outfit.draw(rng), height, stride, rng.uniform(0.85, 1.2)))
     tone = canvas.light.tone(canvas.camera.distance(foot), 0.45, sunlit=canvas.sunlit(foot))

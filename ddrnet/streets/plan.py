@@ -1,4 +1,4 @@
-"""What kind of street it is, how it divides from side to side, and which ground is taken."""
+"""The plan of a street: its kind, its cross-section, and the occupied ground."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Plot = Literal["terrace", "house", "park", "walled", "fenced", "yard"]
 PLOTS: tuple[Plot, ...] = ("terrace", "house", "park", "walled", "fenced", "yard")
 
 SIDES = (-1, 1)
-"""Left and right, as the sign of the metres right of the middle."""
+"""Left and right: the sign of metres right of the middle."""
 
 
 class District(NamedTuple):
     """A kind of street.
 
     Attributes:
-        weight: How often it comes.
-        lanes: Most lanes per direction.
+        weight: Its relative frequency.
+        lanes: Largest number of lanes per direction.
         sidewalk: Range of widths in metres.
         verge: Probability of a green strip beside the road.
         plots: Weights of `PLOTS` beside the street.
         floors: Range of storeys.
         trees: Probability of trees along the street.
-        parked: Share of parking places taken; 0 without parking.
-        people: About how many on a sidewalk.
+        parked: Share of occupied parking places; 0 without parking.
+        people: Approximate number of people on a sidewalk.
         paved: Probability that the ground beyond the sidewalk is paved.
     """
 
@@ -55,13 +55,13 @@ DISTRICTS = (
 
 
 class Side(NamedTuple):
-    """What lies beside the driving lanes on one side. Widths in metres.
+    """The parts of one side beside the lanes. Widths in metres.
 
     Attributes:
-        parking: Width of the parking lane, 0 without one.
-        verge: Width of the green strip, 0 without one.
+        parking: Width of the parking lane; 0 without one.
+        verge: Width of the green strip; 0 without one.
         sidewalk: Width of the sidewalk.
-        paved: Whether the ground beyond is paved.
+        paved: Whether the ground beyond the sidewalk is paved.
     """
 
     parking: float
@@ -71,12 +71,12 @@ class Side(NamedTuple):
 
 
 class Section(NamedTuple):
-    """How a street divides from the middle outwards. Widths in metres.
+    """The cross-section of a street. Widths in metres.
 
     Attributes:
         lane: Width of a lane.
-        lanes: Lanes per direction.
-        tracks: Half the width of the tram tracks in the middle, 0 without them.
+        lanes: Number of lanes per direction.
+        tracks: Half the width of the tram tracks in the middle; 0 without them.
         left: The left side.
         right: The right side.
     """
@@ -88,11 +88,11 @@ class Section(NamedTuple):
     right: Side
 
     def side(self, sign: int) -> Side:
-        """Return the side with this sign."""
+        """Return the left or the right side."""
         return self.left if sign < 0 else self.right
 
     def middle(self, sign: int, lane: int) -> float:
-        """Return the middle of a lane, the innermost one being 0."""
+        """Return the middle of a lane; lane 0 is the innermost."""
         return sign * (self.tracks + (lane + 0.5) * self.lane)
 
     @property
@@ -109,23 +109,23 @@ class Section(NamedTuple):
         return self.kerb(sign) + self.side(sign).verge
 
     def border(self, sign: int) -> float:
-        """Return the metres from the middle to where the plots begin."""
+        """Return the metres from the middle to the plots."""
         return self.walk(sign) + self.side(sign).sidewalk
 
 
 class Site:
-    """A street while it is drawn: what is decided, and the things placed so far.
+    """A street during its construction: the decisions and the things placed so far.
 
     Attributes:
         rng: Source of every choice.
         lamps: Whether lamps are lit.
         district: The kind of street.
-        course: How it runs.
-        section: How it divides from side to side.
-        crossing: Metres ahead at which a crossing road begins and ends, if there is one.
-        end: Metres ahead at which the street ends.
-        camera: Metres right of the middle at which the camera stands.
-        things: What stands there so far.
+        course: Its course.
+        section: Its cross-section.
+        crossing: Metres ahead where a crossing road begins and ends, if there is one.
+        end: Metres ahead where the street ends.
+        camera: Position of the camera in metres right of the middle.
+        things: The things placed so far.
     """
 
     def __init__(self, rng: Random, light: Light) -> None:
@@ -142,7 +142,7 @@ class Site:
         self.things: list[Thing] = []
 
     def place(self, thing: Thing, *attached: Thing) -> bool:
-        """Add a thing and what belongs to it, unless its ground is taken; return whether."""
+        """Add a thing and its parts if its ground is free; return whether it is."""
         left, right, near, far = thing.footprint
         for other in self.things:  # the innermost loop of drawing a street
             taken = other.footprint

@@ -1,4 +1,4 @@
-"""Trees and bushes: ragged outlines filled with foliage."""
+"""Trees and bushes: ragged outlines, filled with foliage."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LEAVES = {
     paints("3a1a0c be602e"): 1, paints("2c280e bab046"): 2, paints("28241c 8a7e68"): 2,
     paints("1e0e14 783c46"): 1,
 }  # fmt: skip
-"""Paint of leaves in the depth and in front, and how often: green, autumn, bare, red."""
+"""Dark and bright paint of leaves and the weight: green, autumn, bare, red."""
 
 LOBE = 16
-"""Pixels of a plant's half height for each mass of leaves beside the main one."""
+"""Pixels of half the height of a plant per additional mass of leaves."""
 
 VARIANTS = 8
-"""How many outlines and cut-outs of foliage there are."""
+"""Number of outlines, and of cut-outs of foliage."""
 
 
 class Crown(NamedTuple):
@@ -43,11 +43,11 @@ class Plant(NamedTuple):
     """A tree or a bush.
 
     Attributes:
-        foot: The world point it grows from.
-        crowns: From the hindmost to the foremost.
-        trunk: Width and height in metres, none for a bush.
+        foot: The world point of its base.
+        crowns: Masses of leaves, from the hindmost to the foremost.
+        trunk: Width and height in metres; None for a bush.
         bark: Paint of the trunk.
-        leaves: Paint of the leaves in the depth and in front.
+        leaves: Dark and bright paint of the leaves.
         foliage: Texture of the leaves.
         seed: Chooses the outlines.
     """
@@ -109,7 +109,7 @@ def bush(rng: Random, course: Course, right: float, forward: float) -> Thing:
 
 
 def _balls(wide: float, tall: float) -> Points:
-    """Return two upright ellipses, across and along the street, a little inside of a crown."""
+    """Return two upright ellipses, across and along the street, slightly inside of a crown."""
     wide, tall = 0.85 * wide, 0.85 * tall
     across = [(wide * c, tall * s, 0.0) for c, s in arc(0, 330)]
     return np.array([*across, *((z, y, x) for x, y, z in across)])
@@ -170,7 +170,7 @@ def _foliage(material: Material, size: int, variant: int, level: int) -> Image.I
 
 @cache
 def _outline(variant: int, halvings: int, *, conical: bool) -> NDArray[np.float64]:
-    """Return the (n, 2) corners of a ragged unit circle or cone, their number halved."""
+    """Return the (n, 2) corners of a ragged unit circle or cone, with half as many corners."""
     rng = np.random.default_rng(variant)
     angle = np.linspace(0, 2 * np.pi, 144, endpoint=False)
     reach = 0.92 + 0.03 * rng.uniform(-1, 1, 144)

@@ -1,4 +1,4 @@
-"""A whole street: planned, painted and photographed."""
+"""Plans, paints and photographs a whole street."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ddrnet.streets.things import box_corners, painting_order, unhidden
 from ddrnet.streets.traffic import fill_traffic
 
 SIDE = 512
-"""Pixels of the noise tile in each direction."""
+"""Side of the noise tile in pixels."""
 
 
 def photograph(picture: Image.Image, rng: Random) -> Image.Image:
-    """Return a picture as a random camera takes it."""
+    """Return a picture as taken by a random camera."""
     picture = _blurred(picture, rng)
     picture = ImageChops.multiply(picture, _vignette(picture.size, rng.uniform(0.0, 0.35)))
     return _noisy(picture.point(_exposure(picture, rng)), rng)
@@ -54,7 +54,7 @@ def _vignette(size: tuple[int, int], strength: float) -> Image.Image:
 
 
 def _exposure(picture: Image.Image, rng: Random) -> list[int]:
-    """Return a table of 256 entries per channel; a dark picture is exposed for longer."""
+    """Return a table of 256 entries per channel; dark pictures get a longer exposure."""
     mean = float(np.asarray(picture.resize((16, 16), Image.Resampling.BOX)).mean())
     gain = min(max((100 / max(mean, 1.0)) ** 0.6, 0.9), 1.6) * rng.uniform(0.88, 1.12)
     gamma, floor = rng.uniform(0.85, 1.15), rng.uniform(0, 16)
@@ -65,7 +65,7 @@ def _exposure(picture: Image.Image, rng: Random) -> list[int]:
 
 @cache
 def _noise(level: int) -> Image.Image:
-    """Return noise around 128 whose deviation is half of `level`."""
+    """Return noise of mean 128 and standard deviation `level / 2`."""
     values = np.random.default_rng(level).normal(128, level / 2, (SIDE, SIDE, 3))
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
@@ -85,7 +85,7 @@ class Scene(NamedTuple):
     Attributes:
         image: RGB.
         instances: 32-bit instance values: `id * 1000 + number` for things, else ids.
-        regions: The polygons that make up the labels, in painting order.
+        regions: The polygons of the labels, in painting order.
     """
 
     image: Image.Image
@@ -103,14 +103,14 @@ _IDS = np.where(_VALUES < INSTANCE_FACTOR, _VALUES, _VALUES // INSTANCE_FACTOR).
 
 
 SMALLEST = 32
-"""Pixels from which a street can be recognised."""
+"""Smallest height and width in pixels that shows a street."""
 
 
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width as they are.
+    """Return a height and a width after a check.
 
     Raises:
-        ValueError: If they are no two integers from `SMALLEST` up.
+        ValueError: If they are not two integers of at least `SMALLEST`.
     """
     height, width = size
     if type(height) is not int or type(width) is not int or min(size) < SMALLEST:
@@ -119,7 +119,7 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def render_street(size: tuple[int, int], seed: int, index: int) -> Scene:
-    """Render a street; the numbers choose the street, which is the same at every size.
+    """Render a street; `seed` and `index` choose the street, whatever the size.
 
     Args:
         size: Height and width in pixels.
@@ -168,7 +168,7 @@ def _paint_things(canvas: Canvas, site: Site, boxes: Points) -> None:
 
 
 def _paint_bonnet(canvas: Canvas, rng: Random) -> None:
-    """Paint the bonnet of the car that the camera rides in."""
+    """Paint the bonnet of the car with the camera."""
     x, y, _ = canvas.camera.position
     paint, low = canvas.light.tone(0.0, 0.5).color(rng.choice(CARS)), y - rng.uniform(0.42, 0.6)
     edge = [(0.9, 0.9), (0.85, 1.5), (0.6, 1.85), (0.25, 2.0)]
@@ -178,7 +178,7 @@ def _paint_bonnet(canvas: Canvas, rng: Random) -> None:
 
 
 def _boxes(site: Site) -> Points:
-    """Return (n, 8, 3) world corners of boxes around the things."""
+    """Return the (n, 8, 3) world corners of boxes around the things."""
     footprints = np.array([thing.footprint for thing in site.things])
     spreads = np.array([thing.spread for thing in site.things])
     heights = [thing.height for thing in site.things]
@@ -186,7 +186,7 @@ def _boxes(site: Site) -> Points:
 
 
 def _shadow_casters(canvas: Canvas, site: Site, boxes: Points) -> list[Shape]:
-    """Return the shapes of things, not far away, whose shadows may fall into the picture."""
+    """Return the shapes of near things with possibly visible shadows."""
     close = boxes[:, :, 2].min(axis=1) < BANDS[-1].far
     in_sight = canvas.camera.in_sight(canvas.light.shadow(boxes))
     casters = [site.things[index] for index in np.flatnonzero(close & in_sight)]
@@ -194,6 +194,6 @@ def _shadow_casters(canvas: Canvas, site: Site, boxes: Points) -> list[Shape]:
 
 
 def _feet(site: Site) -> Points:
-    """Return (n, 4, 3) corners of the ground under everything that is not far away."""
+    """Return the (n, 4, 3) corners of the ground under near things."""
     close = [thing.footprint for thing in site.things if 0 < thing.footprint.far < BANDS[-1].far]
     return site.course.world(box_corners(close, [0.0] * len(close))[:, :4])

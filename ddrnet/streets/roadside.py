@@ -33,10 +33,10 @@ class Barrier(NamedTuple):
     Attributes:
         label: Class of its pixels.
         material: Its texture.
-        period: Metres after which the texture repeats.
-        height: In metres.
-        paints: Of the darkest and of the brightest texel.
-        opacity: Opacity of each grey of the texture, None if solid.
+        period: Period of the texture in metres.
+        height: Its height in metres.
+        paints: Paints of the darkest and of the brightest texel.
+        opacity: Opacity of each grey of the texture; None if solid.
     """
 
     label: Literal["wall", "fence", "vegetation"]
@@ -48,7 +48,7 @@ class Barrier(NamedTuple):
 
 
 HOLES = [120 if grey < 60 else 255 for grey in range(256)]
-"""Opacity of bars: the holes between them darken what is behind."""
+"""Opacity of bars; the gaps slightly darken the background."""
 
 
 def wall(rng: Random, course: Course, footprint: Footprint) -> Thing:
@@ -65,7 +65,7 @@ def fence(rng: Random, course: Course, footprint: Footprint) -> Thing:
     paint, height = rng.choice(FENCES), rng.uniform(1.1, 2.2)
     material: Material = rng.choice(("pickets", "rails", "rails"))
     paints = (scaled(paint, 0.1), scaled(paint, 1.2))
-    # Bars and pickets fill half of a texture's height.
+    # Bars and pickets fill half of the height of a texture.
     barrier = Barrier("fence", material, 2 * height, height, paints, HOLES)
     return _barrier(course, footprint, barrier)
 
@@ -89,7 +89,7 @@ def _barrier(course: Course, footprint: Footprint, barrier: Barrier) -> Thing:
 
 
 def _paint(barrier: Barrier, corners: Points, canvas: Canvas) -> None:
-    """Paint the faces of a box that look at the camera; of a fence, one side is enough."""
+    """Paint the visible faces of a box; a fence needs one side only."""
     near_left, near_right, far_right, far_left = corners[:4]
     up, camera = np.array([0.0, barrier.height, 0.0]), canvas.camera.position
     if near_left[0] > camera[0]:
@@ -110,7 +110,7 @@ def _paint_face(barrier: Barrier, canvas: Canvas, left: Points, right: Points, u
     step = barrier.period / SIDE * 2**level
     plane = Plane(left + up, across * (step / length), up * (-step / tall))
     facing = canvas.light.facing(*(np.cross(up, across) / (tall * length)).tolist())
-    # Light falls through a fence onto its other side.
+    # Light shines through a fence onto its other side.
     tone = canvas.light.tone(distance, facing if barrier.opacity is None else abs(facing))
     repeats = int(length / barrier.period) + 1, int(tall / barrier.period) + 1
     texture = tiled(barrier.material, *repeats, level)
@@ -130,7 +130,7 @@ BARRIER_MAKERS: dict[Plot, tuple[BarrierMaker | None, ...]] = {
     "fenced": (fence,),
     "yard": (None, fence),
 }
-"""What may divide a plot from the sidewalk."""
+"""Barriers between a plot and the sidewalk."""
 
 
 def line_street(site: Site) -> None:
@@ -187,7 +187,7 @@ def _build(site: Site, side: int, front: float, near: float, far: float) -> None
 
 
 def _divide(site: Site, barrier: BarrierMaker, side: int, near: float, far: float) -> None:
-    """Place a barrier along the border, in like pieces short enough to follow a bend."""
+    """Place a barrier along the border, in equal pieces short enough to follow a bend."""
     seed, border = site.rng.getrandbits(32), site.section.border(side)
     pieces = max(1, round((far - near) / 8))
     step = (far - near) / pieces
@@ -207,7 +207,7 @@ def _plant(site: Site, bed: Footprint, most: int) -> None:
 
 
 def _close_end(site: Site) -> None:
-    """Let the street end at buildings or trees."""
+    """End the street at buildings or trees."""
     reach = max(site.section.border(side) for side in SIDES) + 4
     built, left = site.happens(0.6), -reach
     while left < reach:
@@ -221,7 +221,7 @@ def _close_end(site: Site) -> None:
 
 
 def _close_side(site: Site, side: int) -> None:
-    """Let trees and buildings stand behind the plots, so that no view ends at bare ground."""
+    """Place trees and buildings behind the plots, so that no view ends at bare ground."""
     inner = site.section.border(side) + 26
     for forward in site.spaced((8, 22), 0, site.end):
         if site.happens(0.5):

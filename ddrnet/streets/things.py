@@ -1,4 +1,4 @@
-"""Things that stand on the street: their course, footprint and order of painting."""
+"""Things on the street: the course of the street, footprints, and the order of painting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddrnet.streets.canvas import Canvas, Shape
 
 
 class Course(NamedTuple):
-    """How the street runs: straight ahead at the camera, bending evenly further on.
+    """The course of a street: straight at the camera, with a constant bend ahead.
 
     Street coordinates are metres to the right of the middle, above the ground, and forward.
 
@@ -32,16 +32,16 @@ class Course(NamedTuple):
         return world
 
     def foot(self, right: float, forward: float) -> Points:
-        """Return one spot on the ground as a world point."""
+        """Return the world point of one spot on the ground."""
         return np.array([right + 0.5 * self.bend * forward * forward, 0.0, forward])
 
     def heading(self, forward: float) -> float:
-        """Return the street's direction in radians, clockwise from straight ahead."""
+        """Return the direction of the street in radians, clockwise from straight ahead."""
         return atan(self.bend * forward)
 
 
 class Footprint(NamedTuple):
-    """The ground a thing takes, in street coordinates."""
+    """The ground under a thing, in street coordinates."""
 
     left: float
     right: float
@@ -55,21 +55,21 @@ class Footprint(NamedTuple):
 
     @classmethod
     def beside(cls, sign: int, inner: float, outer: float, near: float, far: float) -> Footprint:
-        """Return a stretch of one side, between two distances from the middle."""
+        """Return a stretch of one side between two distances from the middle."""
         left, right = sorted((sign * inner, sign * outer))
         return cls(left, right, near, far)
 
 
 class Thing(NamedTuple):
-    """One thing that stands on the ground.
+    """One thing on the ground.
 
     Attributes:
-        footprint: Where it stands, to tell what hides what.
-        paint: Paints it onto a canvas.
+        footprint: Its ground, which decides the order of painting.
+        paint: Function that paints it onto a canvas.
         height: Metres from the ground to its top.
-        spread: Metres by which it reaches beyond its footprint.
-        shape: What throws its shadow, none if nothing does.
-        solid: Whether `shape` hides what is behind.
+        spread: Overhang beyond its footprint in metres.
+        shape: The shape of its shadow; None without a shadow.
+        solid: Whether `shape` hides things behind it.
     """
 
     footprint: Footprint
@@ -104,17 +104,17 @@ _FACES = [(4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7)]
 
 
 def painting_order(footprints: Sequence[Footprint], camera: float) -> list[int]:
-    """Return the indices of footprints from the hindmost to the foremost.
+    """Return the indices of footprints, from the hindmost to the foremost.
 
-    Of two footprints apart, the one beyond a line across the street, or beyond a line along it
-    as seen from `camera` metres right of the middle, is painted first.
+    If a line across or along the street separates two footprints, the one beyond the line, seen
+    from `camera` metres right of the middle, is painted first.
     """
     left, right, near, far = np.array(footprints).reshape(-1, 4).T
     beyond = near[:, None] >= far
     beyond |= (left[:, None] >= right) & (left[:, None] >= camera)
     beyond |= (right[:, None] <= left) & (right[:, None] <= camera)
     hides = beyond & ~beyond.T
-    # Waiting for fewer comes first; ties, and circles of overlapping ones, go to the farthest.
+    # Fewest unpainted predecessors first; the farthest wins ties and circular overlaps.
     urgency = hides.sum(axis=0) - far / 1e4
     order: list[int] = []
     for _ in footprints:
@@ -126,16 +126,16 @@ def painting_order(footprints: Sequence[Footprint], camera: float) -> list[int]:
 
 
 COARSE = 128
-"""Longer side in pixels of the map on which hidden things are found."""
+"""Longer side, in pixels, of the map that finds hidden things."""
 
 
 def unhidden(things: Sequence[Thing], boxes: Points, camera: Camera) -> list[Thing]:
-    """Leave out the things that solid ones before them hide.
+    """Remove the things hidden by solid things in front of them.
 
     Args:
         things: From the hindmost to the foremost.
         boxes: (n, 8, 3) corners of boxes around them.
-        camera: Looks at them.
+        camera: The camera.
     """
     coarse = camera.resized(COARSE)
     width, height = coarse.width, coarse.height

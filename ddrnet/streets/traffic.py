@@ -1,4 +1,4 @@
-"""What moves through a street or waits in it: vehicles, cycles, people."""
+"""Places vehicles, cycles and people on a street."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAINS = ("tram", "tram", "train")
 CYCLES: tuple[Kind, ...] = get_args(Kind)
 
 DIRECTION = {-1: pi, 1: 0.0}
-"""How traffic on each side is turned from the street's direction."""
+"""Turn of the traffic on each side from the direction of the street, in radians."""
 
 
 def fill_traffic(site: Site) -> None:
@@ -51,7 +51,7 @@ def _place(site: Site, kind: str, right: float, forward: float, turned: float) -
 
 
 def _ride_along(site: Site, side: int) -> None:
-    """Let cycles ride at the edge of the outermost lane."""
+    """Place cycles at the edge of the outermost lane."""
     for forward in site.spaced((5, 25), 5, 30):
         right = side * (site.section.driving - site.rng.uniform(0.3, 0.9))
         _place(site, site.rng.choice(CYCLES), right, forward, DIRECTION[side])
@@ -82,7 +82,7 @@ def _park_cars(site: Site, side: int) -> None:
 
 
 def _cross(site: Site, near: float, far: float) -> None:
-    """Let vehicles cross, and people on the crosswalks."""
+    """Place vehicles on the crossing road, and people on the crosswalks."""
     rng, width = site.rng, far - near
     for forward, turned in ((near + 0.28 * width, pi / 2), (near + 0.74 * width, -pi / 2)):
         for right in site.spaced((9, 40), -40, 40):

@@ -1,11 +1,11 @@
-"""The kinds of vehicles, as side profiles stretched to their width."""
+"""The kinds of vehicles: side profiles, extended to the width of the vehicle."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
 Spot: TypeAlias = tuple[float, float]
-"""Along, from 0 at the rear, and up, in metres."""
+"""Metres along the vehicle, from 0 at the rear, and metres up."""
 
 Outline: TypeAlias = tuple[Spot, ...]
 
@@ -16,9 +16,9 @@ class Hull(NamedTuple):
     """A convex piece of a vehicle.
 
     Attributes:
-        outline: Its profile, from the rear's lower edge up, over the top and down the front.
-        faces: What each stretch of the outline is.
-        belt: Height in metres above which the sides lean inwards.
+        outline: Its profile, from the lower rear edge over the top to the lower front edge.
+        faces: The part of the vehicle at each stretch of the outline.
+        belt: Height in metres; above it the sides lean inwards.
         roof: Width at the top as a fraction of the width at the belt.
         windows: Four corners of each window in its sides: rear, rear top, front top, front.
     """
@@ -46,10 +46,10 @@ class Model(NamedTuple):
 
     Attributes:
         label: Class of its pixels.
-        length: In metres.
-        width: In metres.
+        length: Its length in metres.
+        width: Its width in metres.
         hulls: Its pieces, from the rear to the front.
-        wheels: Where along each wheel of a side is, and its radius.
+        wheels: Position along the vehicle and radius of each wheel of a side.
     """
 
     label: Literal["car", "truck", "bus", "train"]
@@ -69,7 +69,7 @@ def _line(*numbers: float) -> Outline:
 
 
 def _row(rear: float, front: float, low: float, high: float, count: int) -> tuple[Outline, ...]:
-    """Return upright windows side by side."""
+    """Return a row of upright windows."""
     step = (front - rear) / count
     rears = [rear + index * step for index in range(count)]
     return tuple(

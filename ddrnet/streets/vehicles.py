@@ -25,13 +25,13 @@ PLATE: Rgb = (228, 226, 214)
 
 
 class Mark(NamedTuple):
-    """A rectangle on the rear or the front, on both sides of the middle.
+    """A rectangle on the rear or the front, repeated on both sides of the middle.
 
     Attributes:
-        inner: Its edge nearer to the middle, as a fraction of half the width.
-        outer: Its other edge.
+        inner: Its inner edge, as a fraction of half the width of the vehicle.
+        outer: Its outer edge, as a fraction of half the width of the vehicle.
         low: Its lower edge in metres above the ground.
-        high: Its upper edge.
+        high: Its upper edge in metres above the ground.
         paint: Its colour.
     """
 
@@ -56,14 +56,14 @@ MARKS: dict[Face, tuple[Mark, ...]] = {
     ),
     "glass": (Mark(0.0, 0.75, 2.62, 2.86, BLACK), Mark(0.05, 0.6, 2.68, 2.8, (240, 150, 40))),
 }
-"""Lights, plates and grilles; a destination board where the glass reaches that high."""
+"""Lights, plates and grilles, and a destination board on tall windscreens."""
 
 WHEEL = ((1.14, (20, 20, 22)), (1.0, BLACK), (0.6, SILVER), (0.2, BLACK))
-"""Radius of the rings of a wheel, as a fraction of the tyre's, and their paint."""
+"""Radius of each ring of a wheel, as a fraction of the radius of the tyre, and its paint."""
 
 
 class Vehicle(NamedTuple):
-    """One vehicle where it stands.
+    """One vehicle at its place.
 
     Attributes:
         model: Its kind.
@@ -98,7 +98,7 @@ class Bodywork:
         self._vehicle, self._light = vehicle, canvas.light
         self._eye = vehicle.local(canvas.camera.position)
         self._distance = max(canvas.camera.distance(vehicle.foot), 2.0)
-        self._pixel = self._distance / canvas.camera.focal  # metres, of a pixel
+        self._pixel = self._distance / canvas.camera.focal  # metres per pixel
         self._half = 0.5 * vehicle.model.width
         self._side = 1.0 if self._eye[2] > 0 else -1.0
         self._corners: list[Corner] = []
@@ -106,7 +106,7 @@ class Bodywork:
         self._paints: list[Paint] = []
 
     def mesh(self) -> Mesh:
-        """Return all that the camera can see, the far parts first."""
+        """Return all visible parts, the far ones first."""
         vehicle = self._vehicle
         from_behind = self._eye[0] < 0.5 * vehicle.model.length
         shows_side = abs(self._eye[2]) > self._half
@@ -122,7 +122,7 @@ class Bodywork:
         return Mesh(vehicle.world(np.array(self._corners)), self._counts, self._paints)
 
     def _tyres(self, towards: float) -> None:
-        """Add the tyres as seen from the front (1) or the rear (-1), and the dark between."""
+        """Add the tyres seen from the front (1) or the rear (-1), and the dark gap between them."""
         paint, half = self._tone(towards, 0.0, 0.0).color(BLACK), self._half
         for along, radius in self._vehicle.model.wheels:
             at = along + 0.8 * towards * radius
@@ -141,7 +141,7 @@ class Bodywork:
                 self._add([(x, max(up, 0.0), across) for x, up in ring], tone.color(paint))
 
     def _stretch(self, hull: Hull, start: Spot, stop: Spot, face: Face, paint: Rgb) -> None:
-        """Add what lies between two points of the outline, if it faces the camera."""
+        """Add the face between two points of the outline if it faces the camera."""
         along, up = stop[0] - start[0], stop[1] - start[1]
         length = hypot(along, up)
         forward, upward = -up / length, along / length
@@ -202,7 +202,7 @@ class Bodywork:
     def _band(
         self, hull: Hull, start: Spot, stop: Spot, sides: tuple[float, float], paint: Paint
     ) -> None:
-        """Add a part of a stretch, between two fractions of half its width."""
+        """Add a part of a stretch between two fractions of half its width."""
         ends, widths = (start, stop), (hull.leaning(start[1]), hull.leaning(stop[1]))
         self._add(
             [(*ends[end], self._half * widths[end] * sides[side]) for end, side in _AROUND], paint
@@ -214,7 +214,7 @@ class Bodywork:
         self._paints.append(paint)
 
     def _tone(self, along: float, up: float, right: float) -> Tone:
-        """Return how a face with this normal looks; what faces the sky is brighter."""
+        """Return the light on a face with this normal; faces towards the sky are brighter."""
         sine, cosine = sin(self._vehicle.heading), cos(self._vehicle.heading)
         facing = self._light.facing(
             along * sine + right * cosine, up, along * cosine - right * sine
@@ -223,7 +223,7 @@ class Bodywork:
 
 
 _AROUND = ((0, 0), (1, 0), (1, 1), (0, 1))
-"""The corners of a rectangle, in turn."""
+"""The corners of a rectangle, in order."""
 
 
 def _between(a: Spot, b: Spot, share: float) -> Spot:
@@ -233,7 +233,7 @@ def _between(a: Spot, b: Spot, share: float) -> Spot:
 def vehicle(
     rng: Random, course: Course, kind: str, right: float, forward: float, *, turned: float = 0.0
 ) -> Thing:
-    """Return a vehicle of a kind, `turned` radians clockwise from the street's direction."""
+    """Return a vehicle of a kind, `turned` radians clockwise from the direction of the street."""
     model = MODELS[kind]
     paints = [rng.choice(LIVERIES[model.label]) for _ in model.hulls]
     if model.label in {"train", "bus"}:
@@ -253,7 +253,7 @@ def vehicle(
 
 
 def _boxes(placed: Vehicle) -> Shape:
-    """Return each hull as a box that is shorter at its top."""
+    """Return each hull as a box with a shorter top."""
     half = 0.47 * placed.model.width
     boxes = []
     for hull in placed.model.hulls:
