@@ -58,6 +58,7 @@ class Loopback:
     Attributes:
         requests: (method, path) of every request so far.
         tokens: Every value of the Authorization header so far.
+        ranges: The Range header of every request so far, None where there was none.
         plain: Path -> replies, used up one by one; the last one stays.
         repos: Repository name -> `Repo`.
     """
@@ -65,6 +66,7 @@ class Loopback:
     def __init__(self):
         self.requests = []
         self.tokens = set()
+        self.ranges = []
         self.plain = {}
         self.repos = {}
         self.lock = threading.Lock()
@@ -139,6 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, send_body):
         self.owner.requests.append((self.command, self.path))
+        self.owner.ranges.append(self.headers.get("Range"))
         self.owner.tokens.add(self.headers.get("Authorization"))
         path = urlsplit(self.path).path
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
