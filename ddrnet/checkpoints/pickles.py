@@ -7,9 +7,7 @@ of these classes, and the same safe reader reads the file again.
 
 from __future__ import annotations
 
-import io
 import pickle
-import re
 import struct
 import threading
 import zipfile
@@ -19,19 +17,13 @@ from typing import Any, NoReturn
 
 import torch
 
+from ddrnet.checkpoints.containers import scan_file
 from ddrnet.checkpoints.scanning import Filling, Scanner
 from ddrnet.errors import CheckpointError, UnsafeCheckpointError
 
 BLOCKED_MODULES = frozenset({"nt", "os", "posix", "sys"})
 """Modules whose names torch's safe reader always refuses, even if they are allowed."""
 
-ZIP_MAGIC = b"PK\x03\x04"
-"""First bytes of files in the current format."""
-
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
-"""The number in the first pickle of a legacy file. Source: torch.serialization.MAGIC_NUMBER."""
-
-_LEGACY_PICKLES = 5  # magic number, version, system, object, storage keys
 _SAFE_PROTOCOL = 2
 
 # A damaged pickle breaks torch's reader at its own stack, memo or file.
@@ -108,8 +100,9 @@ def load_pickled(path: Path) -> object:
         UnsafeCheckpointError: If it names a function of a module that torch blocks.
     """
     try:
-        _check_archive(path)
-        return _load(path)
+        scanner = scan_file(path)
+        _check_globals(path, scanner)
+        return _load(path, scanner)
     except _DAMAGE as error:
         raise CheckpointError(
             f"{path} is damaged or incomplete ({_reason(error)}): fetch or save it again"
@@ -124,7 +117,7 @@ def refuse_plain_pickle(path: Path) -> NoReturn:
         UnsafeCheckpointError: If it names a function of a module that torch blocks.
     """
     try:
-        _check_globals(path, _scan(path))
+        _check_globals(path, scan_file(path))
     except _DAMAGE as error:
         raise CheckpointError(f"{path} is a damaged pickle ({_reason(error)})") from error
     raise CheckpointError(
@@ -133,12 +126,11 @@ def refuse_plain_pickle(path: Path) -> NoReturn:
     )
 
 
-def _load(path: Path) -> object:
+def _load(path: Path, scanner: Scanner) -> object:
     try:
         return _torch_load(path)
     except pickle.UnpicklingError:
-        scanner = _scan(path)
-    _check_globals(path, scanner)
+        pass  # it names foreign classes
     try:
         with _allowing, torch.serialization.safe_globals(_stand_ins(scanner)):
             return _torch_load(path)
@@ -156,46 +148,6 @@ def _torch_load(path: Path) -> object:
     return content
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-
-
-def _check_archive(path: Path) -> None:
-    if not _is_zip(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(re.fullmatch(r"[^/]+/constants\.pkl", name) for name in names):
-        raise CheckpointError(
-            f"{path} is a TorchScript program; save the state_dict() of the model it was made from"
-        )
-    if not any(_is_data(name) for name in names):
-        raise CheckpointError(
-            f"{path} is a zip archive that torch.save did not write; it holds "
-            f"{', '.join(names[:5]) or 'nothing'}. Unpack it if the checkpoint is inside"
-        )
-
-
-def _is_data(name: str) -> bool:
-    return re.fullmatch(r"[^/]+/data\.pkl", name) is not None
-
-
-def _scan(path: Path) -> Scanner:
-    scanner = Scanner()
-    if _is_zip(path):
-        with zipfile.ZipFile(path) as archive:
-            data = next(name for name in archive.namelist() if _is_data(name))
-            scanner.scan(io.BytesIO(archive.read(data)))
-        return scanner
-    with path.open("rb") as file:
-        is_legacy = LEGACY_MAGIC in file.read(32)
-        file.seek(0)
-        for _ in range(_LEGACY_PICKLES if is_legacy else 1):
-            scanner.scan(file)
-    return scanner
-
-
 def _check_globals(path: Path, scanner: Scanner) -> None:
     names = {name for found in scanner.globals for name in found.spellings}
     blocked = sorted(name for name in names if name.partition(".")[0] in BLOCKED_MODULES)
@@ -204,10 +156,15 @@ def _check_globals(path: Path, scanner: Scanner) -> None:
             f"{path} is not safe: it imports {', '.join(blocked)}. No code of it was run; get the "
             "weights from a source you trust"
         )
-    if scanner.protocol > _SAFE_PROTOCOL:
+    if scanner.unsafe and scanner.protocol > _SAFE_PROTOCOL:
         raise CheckpointError(
             f"{path} uses pickle protocol {scanner.protocol}, which torch does not read safely: "
             "load it where it was made and save it with torch.save's defaults"
+        )
+    if scanner.unsafe:
+        raise CheckpointError(
+            f"{path} is not read, because {scanner.unsafe[0]}. No code of it was run. Load it "
+            "where it was made, and save only the state_dict()"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,13 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ddrnet.checkpoints.pickles import (
-    LEGACY_MAGIC,
-    ZIP_MAGIC,
-    StandIn,
-    load_pickled,
-    refuse_plain_pickle,
-)
+from ddrnet.checkpoints.containers import LEGACY_MAGIC, ZIP_MAGIC
+from ddrnet.checkpoints.pickles import StandIn, load_pickled, refuse_plain_pickle
 from ddrnet.errors import CheckpointError
 from ddrnet.files import StrPath
 
@@ -45,6 +39,7 @@ weights.
 _HEAD = 512
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 _DEPTH = 4  # nested dictionaries; a pickle may hold a dictionary that contains itself
+_LONGEST_KEY = 512  # characters; the patterns below take quadratic time
 _PREFIXES = re.compile(r"^(?:(?:module|model|net|network)\.)+")
 _INSERTED = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Key parts that torch adds for compiled, sharded or recomputed parts of a network."""
@@ -111,15 +106,17 @@ def unwrap(content: object) -> dict[str, Tensor]:
     """
     network = _find_network(content, _DEPTH)
     state: dict[str, Tensor] = {}
-    for key, value in network.items() if network else ():
+    for key, value in dict.items(network) if network else ():
         if not isinstance(key, str) or not _is_dense(value):
             continue
+        if len(key) > _LONGEST_KEY:
+            raise CheckpointError(f"the name {key[:80]!r}... has {len(key)} characters")
         name = _PREFIXES.sub("", _INSERTED.sub("", key))
         if _NOT_THE_NETWORK.match(name):
             continue
         if name in state:
             raise CheckpointError(f"the checkpoint holds {name} twice, under different prefixes")
-        tensor = value.detach()
+        tensor = Tensor.detach(value)  # a pickle can set attributes, of dictionaries too
         # A view would keep its whole storage alive.
         is_whole = tensor.untyped_storage().nbytes() == tensor.nbytes
         state[name] = tensor if is_whole else tensor.clone()
@@ -135,7 +132,7 @@ def _read(file: Path) -> object:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         try:
             return load_file(file, device="cpu")
-        except SafetensorError as error:
+        except (SafetensorError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{file} is damaged or incomplete ({error}): fetch or save it again"
             ) from error
@@ -151,15 +148,15 @@ def _read(file: Path) -> object:
     raise CheckpointError(f"{file} has no known format; it begins with {head[:16]!r}")
 
 
-def _find_network(content: object, depth: int) -> Mapping[object, object] | None:
+def _find_network(content: object, depth: int) -> dict[object, object] | None:
     """Return the innermost dictionary that holds the network's tensors."""
-    if not isinstance(content, Mapping) or depth == 0:
+    if not isinstance(content, dict) or depth == 0:
         return None
     for name in WRAPPERS:
-        inner = _find_network(content.get(name), depth - 1)
+        inner = _find_network(dict.get(content, name), depth - 1)
         if inner is not None:
             return inner
-    return content if any(map(_is_dense, content.values())) else None
+    return content if any(map(_is_dense, dict.values(content))) else None
 
 
 def _is_dense(value: object) -> TypeGuard[Tensor]:
@@ -168,16 +165,19 @@ def _is_dense(value: object) -> TypeGuard[Tensor]:
 
 def _describe_other(content: object) -> str:
     """Describe a checkpoint without tensors, and say what to do."""
-    inside = [content.get(name) for name in WRAPPERS] if isinstance(content, Mapping) else [content]
+    inside = [content]
+    if isinstance(content, dict):
+        inside = [dict.get(content, name) for name in WRAPPERS]
     for value in inside:
         if isinstance(value, StandIn):
             return (
                 f"the checkpoint holds a pickled {type(value).__name__}, not its tensors: load it "
                 "where it was made and save its state_dict()"
             )
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         return f"the checkpoint holds a {type(content).__name__}, not tensors by name"
-    entries = ", ".join(f"{key} ({type(value).__name__})" for key, value in content.items())
+    named = [(key, value) for key, value in dict.items(content) if isinstance(key, str)]
+    entries = ", ".join(f"{key[:80]} ({type(value).__name__})" for key, value in named[:50])
     return (
         f"the checkpoint holds no tensors, neither directly nor in {', '.join(WRAPPERS)}; its "
         f"entries: {entries or 'none'}"

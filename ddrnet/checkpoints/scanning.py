@@ -1,13 +1,69 @@
-"""Names that a pickle imports, found by reading its instructions without running them."""
+"""What a pickle would import, call and build, found without running it.
+
+The scan is linear in the size of the file. It also bounds what torch's safe reader does not: the
+number of instructions, the nesting of containers, and the arguments of the functions it calls.
+"""
 
 from __future__ import annotations
 
 import pickletools
+import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 Filling = Literal["object", "list", "dict"]
 """Whether a pickle fills the objects of a class like lists, like dictionaries, or not at all."""
+
+MAX_INSTRUCTIONS = 1_000_000
+"""A published training checkpoint has some ten thousand."""
+
+MAX_DEPTH = 100
+"""Containers in containers. Hashing a deeply nested tuple overflows the stack of the process."""
+
+MAX_ITEMS = 1_000_000
+"""Items of a container, those of its containers included and counted each time they occur."""
+
+_SAFE_INSTRUCTIONS = frozenset(
+    {
+        "APPEND",
+        "APPENDS",
+        "BINFLOAT",
+        "BINGET",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "BINPERSID",
+        "BINPUT",
+        "BINUNICODE",
+        "BUILD",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_SET",
+        "EMPTY_TUPLE",
+        "GLOBAL",
+        "LONG1",
+        "LONG_BINGET",
+        "LONG_BINPUT",
+        "MARK",
+        "NEWFALSE",
+        "NEWOBJ",
+        "NEWTRUE",
+        "NONE",
+        "PROTO",
+        "REDUCE",
+        "SETITEM",
+        "SETITEMS",
+        "SHORT_BINSTRING",
+        "STOP",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+    }
+)
+"""The instructions that torch.save writes and torch's safe reader follows."""
 
 _FILLINGS: dict[str, Filling] = {
     "APPEND": "list",
@@ -15,8 +71,41 @@ _FILLINGS: dict[str, Filling] = {
     "SETITEM": "dict",
     "SETITEMS": "dict",
 }
-_KEEP_THEIR_OBJECT = {*_FILLINGS, "BUILD", "NEWOBJ", "NEWOBJ_EX", "REDUCE"}
-_MARK = pickletools.markobject
+_PUTS = frozenset({"BINPUT", "LONG_BINPUT", "MEMOIZE", "PUT"})
+_GETS = frozenset({"BINGET", "GET", "LONG_BINGET"})
+TORCHS_OWN = re.compile(
+    r"torch|torch\.(_tensor|_utils|cuda|cuda\.sparse|serialization|sparse|storage|nn\.parameter)"
+)
+"""Modules whose names torch's safe reader looks up and calls."""
+
+_REBUILDING = frozenset(
+    {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"}
+)
+"""Functions of torch._utils that make a tensor of a storage, its shape and strides."""
+
+_CODECS = frozenset({"ascii", "latin1", "latin-1", "utf8", "utf-8"})
+_HASH_MODULUS = (1 << 61) - 1
+"""Larger integers share their hashes with others; a dictionary of such keys takes for ever."""
+
+_TO_MARK = frozenset(
+    opcode.name for opcode in pickletools.opcodes if pickletools.markobject in opcode.stack_before
+)
+_TAKES = {
+    opcode.name: opcode.stack_before.index(pickletools.markobject)
+    if opcode.name in _TO_MARK
+    else len(opcode.stack_before)
+    for opcode in pickletools.opcodes
+}
+"""Values that an instruction takes from the stack, without those above a mark."""
+
+_CONSTANTS = frozenset(
+    opcode.name
+    for opcode in pickletools.opcodes
+    if not opcode.stack_before
+    and opcode.stack_after not in ([], [pickletools.anyobject], [pickletools.markobject])
+    and not opcode.name.startswith("EMPTY_")
+    and opcode.name not in ("INT", "LONG", "LONG1", "LONG4")
+)
 
 
 class Global(NamedTuple):
@@ -26,10 +115,96 @@ class Global(NamedTuple):
     name: str
 
     @property
-    def spellings(self) -> set[str]:
+    def spellings(self) -> frozenset[str]:
         """The dotted name as written, and its Python 3 name if the pickle uses a Python 2 name."""
-        module, name = NAME_MAPPING.get(self, self)
-        return {f"{self.module}.{self.name}", f"{IMPORT_MAPPING.get(module, module)}.{name}"}
+        return _spellings(self)
+
+
+@lru_cache(1024)
+def _spellings(found: Global) -> frozenset[str]:
+    module, name = NAME_MAPPING.get(found, found)
+    return frozenset(
+        {f"{found.module}.{found.name}", f"{IMPORT_MAPPING.get(module, module)}.{name}"}
+    )
+
+
+class Storage(NamedTuple):
+    """The memory of one or more tensors, as a pickle announces it.
+
+    Attributes:
+        kind: Its class, such as torch.FloatStorage.
+        key: The name of its data in the file.
+        length: The number of its elements.
+    """
+
+    kind: Global
+    key: str
+    length: int
+
+
+class View(NamedTuple):
+    """A tensor, as a pickle announces it.
+
+    Attributes:
+        storage: Its memory.
+        offset: Elements of the storage before its first one.
+        size: Its shape.
+        stride: Elements of the storage from one index to the next, per dimension.
+        dtype: The element type, where it is not that of the storage.
+    """
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: Global | None
+
+
+class Node:
+    """A container or an object that a pickle builds.
+
+    Attributes:
+        items: Its items so far; a dictionary's keys and values alternate.
+        source: The class or function whose call makes it; None for plain containers.
+        depth: Levels of containers inside, itself included.
+        count: Items in all levels.
+        collides: Whether an integer inside may share its hash with many others.
+    """
+
+    __slots__ = ("collides", "count", "depth", "items", "source")
+
+    def __init__(self, source: Global | None = None) -> None:
+        self.items: list[Any] = []
+        self.source = source
+        self.depth = 1
+        self.count = 0
+        self.collides = False
+
+    @classmethod
+    def of_huge_integer(cls) -> Node:
+        """Return what stands for an integer that may share its hash with many others."""
+        node = cls()
+        node.collides = True
+        return node
+
+    def extend(self, items: Sequence[Any]) -> None:
+        """Add items, within the limits.
+
+        Raises:
+            ValueError: If there are too many, or they are nested too deeply.
+        """
+        self.items += items
+        self.count += len(items)
+        for item in items:
+            if type(item) is Node:
+                self.count += item.count
+                self.collides |= item.collides
+                if item.depth >= self.depth:
+                    self.depth = item.depth + 1
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"containers are nested more than {MAX_DEPTH} deep")
+        if self.count > MAX_ITEMS:
+            raise ValueError(f"a container holds more than {MAX_ITEMS} items")
 
 
 class Scanner:
@@ -38,64 +213,239 @@ class Scanner:
     Attributes:
         globals: Every imported class or function, and how the pickle fills its objects.
         protocol: The highest pickle protocol so far.
+        unsafe: Reasons why torch's safe reader must not read the pickles.
+        storages: Every storage.
+        views: Every tensor.
     """
 
     def __init__(self) -> None:
         self.globals: dict[Global, Filling] = {}
         self.protocol = 0
+        self.unsafe: list[str] = []
+        self.storages: dict[str, Storage] = {}
+        self.views: list[View] = []
         self._stack: list[Any] = []
+        self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def scan(self, file: BinaryIO) -> None:
+    def scan(self, file: BinaryIO) -> Any:
         """Read one pickle; `file` is then positioned behind it.
 
+        Returns:
+            What it builds: a constant, a `Global`, a `Storage` or a `Node`.
+
         Raises:
-            ValueError: If the pickle is cut off, or the file holds no pickle.
+            ValueError: If the pickle is cut off, too large, or the file holds no pickle.
             LookupError: If its instructions are inconsistent.
         """
-        self._stack, self._memo = [], {}
-        for opcode, value, _ in pickletools.genops(file):
-            argument: Any = value
-            if opcode.name == "PROTO":
-                self.protocol = max(self.protocol, argument)
-            elif opcode.name == "MEMOIZE":
-                self._memo[len(self._memo)] = self._stack[-1]
-            elif opcode.name.endswith("PUT"):
-                self._memo[argument] = self._stack[-1]
-            elif opcode.name.endswith("GET"):
-                self._stack.append(self._memo[argument])
+        self._stack, self._below, self._memo = [], [], {}
+        stack, memo = self._stack, self._memo
+        instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
+        for number, (opcode, argument, _) in enumerate(instructions):
+            name = opcode.name
+            if name in _CONSTANTS:
+                stack.append(argument)
+            elif name in _PUTS:
+                memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+            elif name in _GETS:
+                stack.append(memo[argument])
+            elif name == "MARK":
+                self._below.append(stack)
+                self._stack = stack = []
             else:
-                self._apply(opcode, argument)
+                _STEPS[name](self, name, argument, self._take(name))
+                stack = self._stack
+            if name not in _SAFE_INSTRUCTIONS:
+                self.unsafe.append(f"it uses the pickle instruction {name}")
+            if number > MAX_INSTRUCTIONS:
+                raise ValueError(f"more than {MAX_INSTRUCTIONS} instructions")
+        return stack.pop()
 
-    def _apply(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        taken = self._take(opcode)
-        if opcode.name in _KEEP_THEIR_OBJECT:
-            self._stack.append(taken[0])
-        elif opcode.name in ("GLOBAL", "INST"):
-            self._look_up(*argument.split(" ", 1))
-        elif opcode.name == "STACK_GLOBAL":
-            self._look_up(*taken)
-        elif isinstance(argument, str):
-            self._stack.append(argument)
-        else:
-            self._stack += opcode.stack_after
-        filling = _FILLINGS.get(opcode.name)
-        if filling and isinstance(taken[0], Global):
-            self.globals[taken[0]] = filling
-
-    def _take(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
-        """Pop the operands of an instruction, without the mark that may lie below them."""
-        before = opcode.stack_before
-        count = len(before)
-        if _MARK in before:
-            depth = self._stack[::-1].index(_MARK)
-            count = before.index(_MARK) + 1 + depth
-        start = len(self._stack) - count
-        taken = self._stack[start:]
+    def _take(self, name: str) -> list[Any]:
+        """Pop what an instruction works on: values, all values down to a mark, or both."""
+        taken: list[Any] = []
+        if name in _TO_MARK:
+            taken, self._stack = self._stack, self._below.pop()
+        start = len(self._stack) - _TAKES[name]
+        if start < 0:
+            raise LookupError(f"{name} finds too few values")
+        taken = self._stack[start:] + taken
         del self._stack[start:]
-        return [value for value in taken if value is not _MARK]
+        return taken
 
-    def _look_up(self, module: str, name: str) -> None:
-        found = Global(module, name)
+    def _start(self, name: str, argument: Any, taken: list[Any]) -> None:
+        if name == "PROTO":
+            self.protocol = max(self.protocol, argument)
+
+    def _integer(self, name: str, argument: Any, taken: list[Any]) -> None:
+        is_huge = not -_HASH_MODULUS < argument < _HASH_MODULUS
+        self._stack.append(Node.of_huge_integer() if is_huge else argument)
+
+    def _collect(self, name: str, argument: Any, taken: list[Any]) -> None:
+        self._stack.append(node := Node())
+        node.extend(taken)
+
+    def _copy(self, name: str, argument: Any, taken: list[Any]) -> None:
+        self._stack += {"DUP": 2 * taken, "STOP": taken}.get(name, [])  # POP leaves nothing
+
+    def _look_up(self, name: str, argument: Any, taken: list[Any]) -> None:
+        found = Global(*(taken if name == "STACK_GLOBAL" else argument.split(" ", 1)))
+        if not all(isinstance(part, str) for part in found):
+            raise ValueError("the name of a class is no text")
         self.globals.setdefault(found, "object")
-        self._stack.append(found)
+        self._stack.append(Node(found) if name == "INST" else found)
+
+    def _set_state(self, name: str, argument: Any, taken: list[Any]) -> None:
+        target = taken[0]
+        source = target.source if isinstance(target, Node) else target
+        if isinstance(source, Global) and TORCHS_OWN.fullmatch(source.module):
+            self.unsafe.append(f"it sets the state of {'.'.join(source)}")
+        self._stack.append(target)
+
+    def _fill(self, name: str, argument: Any, taken: list[Any]) -> None:
+        """Add items to a container."""
+        target, *items = taken
+        if name.startswith("SETITEM") and any(map(_collides, items[::2])):
+            raise ValueError("keys of a dictionary are larger than 61 bits")
+        source = target.source if isinstance(target, Node) else target
+        if isinstance(target, Node):
+            target.extend(items)
+        if isinstance(source, Global) and name in _FILLINGS:
+            self.globals[source] = _FILLINGS[name]
+        self._stack.append(target)
+
+    def _call(self, name: str, argument: Any, taken: list[Any]) -> None:
+        function, arguments = taken[:2]
+        source = function.source if isinstance(function, Node) else function
+        result = Node(source if isinstance(source, Global) else None)
+        result.extend([arguments])
+        self._stack.append(result)
+        if not isinstance(source, Global):
+            return
+        if not isinstance(arguments, Node) or arguments.source:
+            self.unsafe.append(f"it calls {'.'.join(source)} with arguments that are no tuple")
+        elif not self._is_harmless(source, arguments.items):
+            self.unsafe.append(f"it calls {'.'.join(source)} as torch.save does not")
+
+    def _is_harmless(self, function: Global, arguments: Sequence[Any]) -> bool:
+        """Whether a call is inert, or needs no more memory and time than the file has bytes."""
+        if function == ("torch._tensor", "_rebuild_from_type_v2"):  # calls a function itself
+            match arguments:
+                case [Global() as inner, _, Node(source=None) as given, *_] if inner != function:
+                    return self._is_harmless(inner, given.items)
+            return False
+        if function.module == "torch._utils" and function.name in _REBUILDING:
+            view = _view(arguments)
+            self.views += [view] if view else []
+            return view is not None
+        for name in function.spellings & RULES.keys():
+            return RULES[name](arguments)
+        return not TORCHS_OWN.fullmatch(function.module)
+
+    def _announce(self, name: str, argument: Any, taken: list[Any]) -> None:
+        """Follow a reference to a storage: ("storage", class, key, location, length[, view])."""
+        parts = _items(taken[0]) if taken else []
+        match parts:
+            case ["module", Global() as kind, *_]:  # legacy files only
+                self.unsafe.append(f"it holds a module of the class {'.'.join(kind)}")
+                self._stack.append(Node(kind))
+                return
+            case ["storage", Global() as kind, str() as key, str(), int() as length, *view]:
+                storage = Storage(kind, key, length)
+            case _:
+                raise ValueError("a reference leads to no storage")
+        if self.storages.setdefault(key, storage) != storage or length < 0:
+            raise ValueError(f"the storage {key} is announced in two ways")
+        match [_items(part) for part in view]:
+            case [] | [[]]:
+                pass
+            case [[str(), int() as offset, int() as part]] if (
+                0 <= offset <= length - part <= length
+            ):
+                storage = storage._replace(length=part)
+            case _:
+                raise ValueError(f"the view of the storage {key} lies outside of it")
+        self._stack.append(storage)
+
+
+def _items(value: Any) -> list[Any]:
+    return value.items if isinstance(value, Node) else []
+
+
+def _collides(key: Any) -> bool:
+    return isinstance(key, Node) and key.collides
+
+
+def _view(arguments: Sequence[Any]) -> View | None:
+    """Return the tensor that a call rebuilds; None if it is not called as torch.save does."""
+    match arguments:
+        case [Storage() as storage, int() as offset, Node() as size, Node() as stride, *more]:
+            dtype = next((part for part in more if isinstance(part, Global)), None)
+            numbers = [*size.items, *stride.items]
+            if len(size.items) == len(stride.items) and all(type(n) is int for n in numbers):
+                return View(storage, offset, tuple(size.items), tuple(stride.items), dtype)
+    return None
+
+
+def _is_plain(arguments: Sequence[Any]) -> bool:
+    """Whether no argument is a tensor, over which Python would go slowly, or a huge integer."""
+    return not any(
+        isinstance(argument, Storage)
+        or (isinstance(argument, Node) and (argument.collides or _is_torchs(argument.source)))
+        for argument in arguments
+    )
+
+
+def _is_torchs(source: Global | None) -> bool:
+    return source is not None and TORCHS_OWN.fullmatch(source.module) is not None
+
+
+def _are_bytes(arguments: Sequence[Any]) -> bool:
+    """Whether the arguments of bytearray are its content, not a length."""
+    match arguments:
+        case [] | [str() | bytes() | Node(source=None)]:
+            return True
+    return _is_text(arguments)
+
+
+def _is_text(arguments: Sequence[Any]) -> bool:
+    """Whether the arguments are a text and a codec that is linear in its length."""
+    return len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] in _CODECS
+
+
+def _is_any(arguments: Sequence[Any]) -> bool:
+    return True
+
+
+_STEPS = {
+    **dict.fromkeys(("ADDITEMS", *_FILLINGS), Scanner._fill),
+    **dict.fromkeys(("BINPERSID", "PERSID"), Scanner._announce),
+    **dict.fromkeys(("BUILD",), Scanner._set_state),
+    **dict.fromkeys(("DICT", "FROZENSET", "LIST", "TUPLE"), Scanner._collect),
+    **dict.fromkeys(("DUP", "POP", "POP_MARK", "READONLY_BUFFER", "STOP"), Scanner._copy),
+    **dict.fromkeys(("EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE"), Scanner._collect),
+    **dict.fromkeys(("FRAME", "PROTO"), Scanner._start),
+    **dict.fromkeys(("GLOBAL", "INST", "STACK_GLOBAL"), Scanner._look_up),
+    **dict.fromkeys(("INT", "LONG", "LONG1", "LONG4"), Scanner._integer),
+    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "OBJ", "REDUCE"), Scanner._call),
+    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Scanner._collect),
+}
+"""How the scanner follows each instruction; others raise KeyError."""
+
+RULES: dict[str, Callable[[Sequence[Any]], bool]] = {
+    "_codecs.encode": _is_text,
+    "builtins.bytearray": _are_bytes,
+    "builtins.complex": _is_plain,
+    "builtins.set": _is_plain,
+    "collections.Counter": _is_plain,
+    "collections.OrderedDict": _is_plain,
+    "torch.Size": _is_plain,
+    "torch.device": _is_plain,
+    "torch.serialization._get_layout": _is_plain,
+    "torch.nn.parameter.Parameter": _is_any,
+    "torch._utils._rebuild_meta_tensor_no_storage": _is_any,
+    "torch._utils._rebuild_parameter": _is_any,
+    "torch._utils._rebuild_parameter_with_state": _is_any,
+    "torch._utils._rebuild_sparse_tensor": _is_any,
+}
+"""What torch's safe reader calls, and which arguments torch.save gives it."""
