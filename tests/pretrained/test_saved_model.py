@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from containers import saved
+from loopback import Repo, run_fresh
 from safetensors.torch import load_file, save_file
 
 from ddrnet.errors import HubError
@@ -106,3 +108,26 @@ def test_names_of_folders():
     assert is_saved_model("hf-hub:owner/repo@main")
     assert is_saved_model("local-dir:~/model")
     assert not is_saved_model("ddrnet_23.cityscapes")
+
+
+def test_a_pickle_on_the_hub_is_never_fetched(server, tmp_path, tuned_model):
+    repo = Repo()
+    save_pretrained(tuned_model, tmp_path / "saved")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    del files["model.safetensors"]
+    repo.add_commit({**files, "model.pth": saved({"a": torch.ones(1)}), "pytorch_model.bin": b"x"})
+    server.repos = {"me/pickled": repo}
+    code = """
+from ddrnet.errors import HubError
+from ddrnet.pretrained.saved_model import read_folder
+try:
+    read_folder("hf-hub:me/pickled")
+except HubError as error:
+    report(str(error))
+"""
+    result = run_fresh(code, server, tmp_path)
+    assert "has no file model.safetensors" in result
+    assert {path.rpartition("/")[2] for _, path in server.requests} == {
+        "config.json",
+        "model.safetensors",
+    }

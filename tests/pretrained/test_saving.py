@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from loopback import run_fresh
 
 from ddrnet.network import DDRNet
 from ddrnet.pretrained.saved_model import read_folder
@@ -100,3 +101,32 @@ def test_a_file_in_the_way(tuned_model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="file"):
         save_pretrained(tuned_model, tmp_path / "file")
+
+
+def test_a_tuned_model_goes_to_the_hub_and_comes_back(server, tmp_path):
+    code = """
+import ddrnet, torch
+from ddrnet.weights.row import Preprocessing
+classes = [ddrnet.ClassLabel(f"own {k}", (k, 2 * k, 3 * k)) for k in range(5)]
+model = ddrnet.create_model("ddrnet_23_nano", num_classes=5, in_chans=4, aux_head=True,
+                            class_names=classes,
+                            preprocessing=Preprocessing((0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)))
+revision = ddrnet.push_to_hub(model, "me/own", aux_head=True)
+again = ddrnet.create_model(f"hf-hub:me/own@{revision}", pretrained=True)
+empty = ddrnet.create_model("hf-hub:me/own")
+images = torch.randn(2, 4, 64, 96)
+first, second = model.eval()(images), again.eval()(images)
+report({
+    "equal": all(torch.equal(a, b) for a, b in zip(first, second)),
+    "described": [
+        getattr(model, name) == getattr(other, name)
+        for name in ("config", "classes", "preprocessing", "num_classes", "in_chans")
+        for other in (again, empty)
+    ],
+    "untrained differs": not torch.equal(empty.eval()(images).logits, second.logits),
+})
+"""
+    result = run_fresh(code, server, tmp_path, HF_TOKEN="hf_secret")
+    assert result["equal"]
+    assert all(result["described"])
+    assert result["untrained differs"]
