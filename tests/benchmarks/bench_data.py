@@ -49,7 +49,7 @@ def main():
 
 
 def report(title, crop, table, dataset_class, root, folder, args):
-    """Print a row per way of getting a sample."""
+    """Print a row per way of reading a sample."""
     transforms = train_transform(crop)
     files = dataset_class(root, transforms=transforms)
     cached = dataset_class(root, transforms=transforms, cache_dir=Path(folder) / "cache")
@@ -78,7 +78,7 @@ def report(title, crop, table, dataset_class, root, folder, args):
 
 
 def write_streets(root, count):
-    """Rendered streets in the layout of Cityscapes."""
+    """Write rendered streets in the layout of Cityscapes."""
     from ddrnet.data import SyntheticStreets
 
     ids = np.frombuffer(CITYSCAPES.train_id_to_id, np.uint8)

@@ -74,7 +74,7 @@ def report(title, ways, repeats, file, task):
 
 
 def tasks(labels, logits, predicted, min_kept):
-    """Name -> the plain and our way of doing it, on the same inputs."""
+    """Return, by name, the plain way and our way, on the same inputs."""
     classes = logits.shape[1]
     crops, crop_logits = labels[..., :1024].contiguous(), logits[..., :128].contiguous()
     ohem, cross_entropy = OhemCrossEntropyLoss(0.9, min_kept), CrossEntropyLoss()
@@ -100,7 +100,7 @@ def tasks(labels, logits, predicted, min_kept):
 
 
 def step(logits, target, plain, ours):
-    """Both ways of computing a loss and its gradient."""
+    """Return both ways of computing a loss and its gradient."""
 
     def run(criterion):
         leaf = logits.clone().requires_grad_()
@@ -114,7 +114,7 @@ def plain_cross_entropy(logits, target):
 
 
 def metric(predicted, target, classes):
-    """Both ways of counting one image."""
+    """Return both ways of counting one image."""
     plain = MulticlassConfusionMatrix(classes, ignore_index=255)
     ours = SegmentationMetrics(classes)
     return {
@@ -124,7 +124,7 @@ def metric(predicted, target, classes):
 
 
 def label_maps(data):
-    """Two maps of true classes (2, H, W) int64, and the number of classes."""
+    """Return two maps of true classes, (2, H, W) int64, and the number of classes."""
     if data == "camvid":
         dataset = CamVid(os.environ["DDRNET_CAMVID"])
         return torch.stack([dataset[index][1] for index in range(2)]), len(dataset.classes)
@@ -133,7 +133,7 @@ def label_maps(data):
 
 
 def logits_at_stride_8(labels, classes, *, trained):
-    """Noise, or less of it on top of 12 times each class's share of the 8 x 8 pixels around."""
+    """Return noise, or a little of it plus 12 times each class's share of 8 x 8 pixels."""
     generator = torch.Generator().manual_seed(0)
     shares = [F.avg_pool2d((labels == k).float(), 8, ceil_mode=True) for k in range(classes)]
     noise = torch.randn(2, classes, *shares[0].shape[1:], generator=generator)

@@ -93,7 +93,7 @@ def print_peak(loop):
 
 
 def steps():
-    """Name of a loop -> a function that changes the weights of its model once."""
+    """Return, by name of a loop, a function that changes the weights of its model once."""
     images = np.random.default_rng(0).integers(256, size=(2, SIDE, SIDE, 3), dtype=np.uint8)
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(19, (2, SIDE // 16, SIDE // 16), generator=generator)
@@ -131,7 +131,7 @@ def our_step(images, labels):
 
 
 def network(name, classes, seed=0):
-    """A new model in training, with an auxiliary head and logits at stride 8."""
+    """Return a new model in training, with an auxiliary head and logits at stride 8."""
     torch.manual_seed(seed)
     return ddrnet.create_model(name, num_classes=classes, aux_head=True, upsample=False)
 
@@ -178,7 +178,7 @@ def our_command(output, epochs, seed):
 
 
 def run(command, threads):
-    """Run a command; return the seconds that passed and those that processors spent on it."""
+    """Run a command; return its seconds by the clock and by the processors."""
     number = str(threads)
     environment = {**os.environ, "OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
     start, busy = time.perf_counter(), processor_seconds()
@@ -195,7 +195,7 @@ def run(command, threads):
 
 
 def processor_seconds():
-    """What all processes that this one started and that have ended used."""
+    """Return the processor seconds of all ended child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -214,13 +214,13 @@ def train_plainly(output, epochs, seed):
 
 
 def score(output):
-    """Val mean IoU of the weights that a loop left."""
+    """Return the val mean IoU of the weights that a loop saved."""
     model = ddrnet.create_model(f"local-dir:{output / 'last'}", True)
     return ddrnet.evaluate(model, CamVid(os.environ["DDRNET_CAMVID"], "val")).mean_iou
 
 
 def summarise(scores, seconds):
-    """Print mean and spread of both loops, and whether each mean lies in the other's spread."""
+    """Print mean and range of both loops, and whether each mean lies in the range of the other."""
     means = {loop: statistics.mean(values) for loop, values in scores.items()}
     for loop, other in (("plain", "ours"), ("ours", "plain")):
         lowest, highest = min(scores[loop]), max(scores[loop])

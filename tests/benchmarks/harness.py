@@ -1,4 +1,4 @@
-"""What the benchmarks share: where they run, taking turns, and the memory of a fresh process."""
+"""Shared by the benchmarks: conditions, timing in turns, and the memory of a fresh process."""
 
 import platform
 import resource
@@ -42,13 +42,13 @@ def medians(ways, repeats):
 
 
 def own_peak_mib():
-    """Return the largest memory that this process had so far, in MiB."""
+    """Return the peak memory of this process so far, in MiB."""
     unit = 2**20 if platform.system() == "Darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def peak_mib(script, *arguments):
-    """Run `script`, which prints its `own_peak_mib`, in a fresh process; return that."""
+    """Run `script`, which prints its `own_peak_mib`, in a fresh process; return the number."""
     # Linux hands the peak of the parent on to the child; a shell in between has a small one.
     command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, script, *arguments]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
