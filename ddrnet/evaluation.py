@@ -101,7 +101,12 @@ def evaluate(
     network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
     network.upsample = False
     logits_of = _logits(network, amp_dtype)
-    metrics = _metrics(dataset, classes)
+    categories = [row.category for row in classes]
+    metrics = SegmentationMetrics(
+        len(classes),
+        getattr(dataset, "ignore_index", IGNORE_INDEX),
+        categories=categories if all(categories) else None,
+    )
     with _label_files(dataset, classes, save_labels, submission) as files:
         for batch in _batches(dataset, batch_size, num_workers):
             predicted = predict_averaged(logits_of, prepare(network, batch.images), scales, flip)
@@ -129,7 +134,8 @@ class _Share(Dataset[tuple[int, Tensor, Tensor]]):
 
     def __init__(self, dataset: LabelledImages) -> None:
         self.dataset = dataset
-        self.indices = range(_rank(), len(dataset), _processes())
+        processes = distributed.get_world_size() if _in_group() else 1
+        self.indices = range(_rank(), len(dataset), processes)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -174,15 +180,6 @@ def _logits(network: DDRNet, amp_dtype: torch.dtype | None) -> Callable[[Tensor]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     return compute
-
-
-def _metrics(dataset: LabelledImages, classes: Sequence[ClassLabel]) -> SegmentationMetrics:
-    categories = [row.category for row in classes]
-    return SegmentationMetrics(
-        len(classes),
-        getattr(dataset, "ignore_index", IGNORE_INDEX),
-        categories=categories if all(categories) else None,
-    )
 
 
 @contextmanager
@@ -250,10 +247,6 @@ def _only(names: Sequence[str], others: Sequence[str]) -> str:
 
 def _rank() -> int:
     return distributed.get_rank() if _in_group() else 0
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if _in_group() else 1
 
 
 def _in_group() -> bool:

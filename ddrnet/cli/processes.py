@@ -33,7 +33,9 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, bool]]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield pick_device(device), True
         return
-    own = pick_device(_of_this_process(device))
+    if device == "cuda" or (device is None and cuda.is_available()):
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    own = pick_device(device)
     if own.type == "cuda":
         cuda.set_device(own)
     distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
@@ -44,11 +46,3 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, bool]]:
         yield own, first
     finally:
         distributed.destroy_process_group()
-
-
-def _of_this_process(device: str | None) -> str | None:
-    from torch import cuda
-
-    if device == "cuda" or (device is None and cuda.is_available()):
-        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    return device

@@ -46,7 +46,14 @@ def name_results(images: Sequence[Path], folder: Path) -> list[Results]:
         Results(folder / f"{name}{LABELS_SUFFIX}", folder / f"{name}{OVERLAY_SUFFIX}")
         for name in names
     ]
-    _refuse_overwriting(images, results)
+    inputs = {_identity(image): image for image in images if image.exists()}
+    for image, paths in zip(images, results, strict=True):
+        for path in paths:
+            if path.exists() and _identity(path) in inputs:
+                raise ValueError(
+                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
+                    f"choose another folder than {path.parent}"
+                )
     return results
 
 
@@ -83,7 +90,9 @@ def write_results(
 
 def _unique_names(images: Sequence[Path]) -> list[PurePath]:
     """Return paths below the common folder, without file extension where that is unique."""
-    parts = [_parts(Path(os.path.abspath(image))) for image in images]
+    absolute = [Path(os.path.abspath(image)) for image in images]
+    # A drive letter becomes a valid name of a folder.
+    parts = [(re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]) for path in absolute]
     levels = zip(*(path[:-1] for path in parts), strict=False)
     common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
     full = [PurePath(*path[common:]) for path in parts]
@@ -92,22 +101,6 @@ def _unique_names(images: Sequence[Path]) -> list[PurePath]:
     return [
         name.with_suffix("") if times[_folded(name.with_suffix(""))] == 1 else name for name in full
     ]
-
-
-def _refuse_overwriting(images: Sequence[Path], results: Sequence[Results]) -> None:
-    inputs = {_identity(image): image for image in images if image.exists()}
-    for image, paths in zip(images, results, strict=True):
-        for path in paths:
-            if path.exists() and _identity(path) in inputs:
-                raise ValueError(
-                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
-                    f"choose another folder than {path.parent}"
-                )
-
-
-def _parts(path: Path) -> tuple[str, ...]:
-    """Split a path; a drive letter becomes a valid name of a folder."""
-    return re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]
 
 
 def _folded(name: PurePath) -> str:

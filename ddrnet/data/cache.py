@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 
 from filelock import FileLock
@@ -70,7 +71,10 @@ class DecodedCache:
             for entry, sample in zip(self._entries, self._samples, strict=True)
             if _mapped(entry, _source_state(sample)) is None
         ]
-        needed = sum(_decoded_bytes(sample) for sample in missing)
+        try:
+            needed = sum(_BYTES_PER_PIXEL * prod(image_size(sample.image)) for sample in missing)
+        except (OSError, ValueError) as error:
+            raise DatasetError(str(error)) from error
         free = shutil.disk_usage(self.directory).free
         if needed > free:
             raise DatasetError(
@@ -142,11 +146,3 @@ def _write(entry: Path, tensors: tuple[Tensor, Tensor], state: dict[str, str]) -
     image, labels = tensors
     rows = {"image": image.permute(1, 2, 0).contiguous(), "labels": labels.contiguous()}
     write_atomically(entry, save(rows, state))
-
-
-def _decoded_bytes(sample: Sample) -> int:
-    try:
-        height, width = image_size(sample.image)
-    except (OSError, ValueError) as error:
-        raise DatasetError(str(error)) from error
-    return _BYTES_PER_PIXEL * height * width

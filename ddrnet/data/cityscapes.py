@@ -115,8 +115,13 @@ def _scan(root: Path, split: str, annotations: str) -> Scan:
     if split == "test":
         samples = tuple(Sample(name, path, None, CITYSCAPES) for name, path in images.items())
         return Scan(samples, lacking, (expected,))
-    samples, problems = _labelled(images, root / gt / split, gt)
+    ids = _files(root / gt / split, f"_{gt}_labelIds.png")
+    train_ids = _files(root / gt / split, f"_{gt}_labelTrainIds.png")
     labels = f"{gt}/{split}/CITY/CITY_000000_000000_{gt}_labelIds.png (or _labelTrainIds.png)"
+    if not ids and not train_ids:
+        return Scan((), (*lacking, f"no labels in {root / gt / split}"), (expected, labels))
+    samples, problems = paired(images, train_ids | ids, CITYSCAPES)
+    samples = tuple(s if s.name in ids else s._replace(table=_TRAIN_IDS) for s in samples)
     return Scan(samples, lacking + problems, (expected, labels))
 
 
@@ -126,19 +131,6 @@ def _usual_annotations(split: str) -> Annotations:
 
 def _gt(annotations: str) -> str:
     return f"gt{annotations.capitalize()}"
-
-
-def _labelled(
-    images: dict[str, Path], labels: Path, gt: str
-) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    ids = _files(labels, f"_{gt}_labelIds.png")
-    train_ids = _files(labels, f"_{gt}_labelTrainIds.png")
-    if not ids and not train_ids:
-        return (), (f"no labels in {labels}",)
-    samples, problems = paired(images, train_ids | ids, CITYSCAPES)
-    return tuple(
-        sample if sample.name in ids else sample._replace(table=_TRAIN_IDS) for sample in samples
-    ), problems
 
 
 def _files(folder: Path, suffix: str) -> dict[str, Path]:

@@ -78,12 +78,7 @@ def prepare(model: DDRNet, images: Tensor) -> Tensor:
     weight = next(model.parameters())
     images = images.to(weight.device)
     if (model.in_chans, images.shape[1]) == (1, 3):
-        images = _luma(images)
+        luma = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
+        images = (images * luma).sum(dim=1, keepdim=True)  # (N, 1, H, W) floats, 0-1, unrounded
     normalised: Tensor = Normalize.from_model(model).to(weight.device)(images)
     return normalised.to(weight.dtype)
-
-
-def _luma(images: Tensor) -> Tensor:
-    """Map (N, 3, H, W) uint8 to (N, 1, H, W) floats from 0 to 1, unrounded."""
-    weights = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
-    return (images * weights).sum(dim=1, keepdim=True)

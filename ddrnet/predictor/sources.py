@@ -30,17 +30,13 @@ def find_images(paths: Iterable[StrPath]) -> list[Path]:
     for path in (Path(path).expanduser() for path in paths):
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
-        for image in _images_in(path) if path.is_dir() else [path]:
+        images = sorted(_walk(path)) if path.is_dir() else [path]
+        if not images:
+            endings = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise ValueError(f"there is no image in the folder {path}; images end in {endings}")
+        for image in images:
             found.setdefault(os.path.abspath(image), image)
     return list(found.values())
-
-
-def _images_in(folder: Path) -> list[Path]:
-    images = sorted(_walk(folder))
-    if not images:
-        endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"there is no image in the folder {folder}; images end in {endings}")
-    return images
 
 
 def _walk(folder: Path) -> Iterator[Path]:

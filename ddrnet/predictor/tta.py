@@ -55,14 +55,10 @@ def check_scales(scales: Sequence[float]) -> None:
 def _views(network: Network, images: Tensor, scale: float, flip: bool) -> list[Tensor]:
     """Return the logits of one scale and, flipped back, those of its mirror image."""
     if scale != 1:
-        images = _resized(images, scale)
+        size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
+        images = resized.to(images.dtype)  # (N, C, scale * H, scale * W)
     return [network(images)] + ([network(images.flip(-1)).flip(-1)] if flip else [])
-
-
-def _resized(images: Tensor, scale: float) -> Tensor:
-    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-    resized = F.interpolate(images.float(), (height, width), mode="bilinear", antialias=True)
-    return resized.to(images.dtype)
 
 
 def _leaders(views: Sequence[Tensor], size: Size) -> Tensor:

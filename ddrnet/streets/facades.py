@@ -133,7 +133,7 @@ class _Atlas:
         self._rectangle = ImageDraw.Draw(self._image).rectangle
 
     def bay(self, index: int) -> Fill:
-        """Return a function that fills boxes in one bay; boxes narrower than a texel are skipped."""
+        """Return a function that fills boxes in one bay; it skips boxes below a texel in size."""
         side, start = self._texels, index * self._texels
 
         def fill(left: float, top: float, right: float, bottom: float, paint: Rgb) -> None:

@@ -1,88 +1,69 @@
-"""Pairs of files, and the error about an incomplete folder."""
-
 from pathlib import Path
 
 import pytest
 
-from ddrnet.data.samples import Sample
 from ddrnet.data.trees import Scan, paired
 from ddrnet.errors import DatasetError
-from ddrnet.labels import CAMVID
+from ddrnet.labels import LabelTable, class_labels
 
-ROOT = Path("root")
-
-
-def files(folder, *names):
-    return {name: ROOT / folder / f"{name}.png" for name in names}
+TABLE = LabelTable("own", class_labels(["a"]))
 
 
-def sample(name):
-    return Sample(name, ROOT / "images" / f"{name}.png", ROOT / "labels" / f"{name}.png", CAMVID)
+def files(*names):
+    return {name: Path(f"{name}.png") for name in names}
 
 
-def test_pairs_by_name_and_sorts():
-    images, labels = files("images", "c", "a", "b"), files("labels", "b", "c", "a")
-    assert paired(images, labels, CAMVID) == ((sample("a"), sample("b"), sample("c")), ())
+def test_names_with_both_files_are_samples_sorted_by_name():
+    samples, problems = paired(files("c", "a"), files("a", "c"), TABLE)
+    assert [(sample.name, sample.image, sample.labels) for sample in samples] == [
+        ("a", Path("a.png"), Path("a.png")),
+        ("c", Path("c.png"), Path("c.png")),
+    ]
+    assert problems == ()
 
 
-def test_names_every_file_without_a_partner():
-    samples, problems = paired(files("images", "a", "b"), files("labels", "b", "c"), CAMVID)
-    assert samples == (sample("b"),)
-    assert problems == ("root/images/a.png has no labels", "root/labels/c.png has no image")
+def test_a_file_without_its_counterpart_is_a_problem():
+    samples, problems = paired(files("a", "b"), files("a", "c"), TABLE)
+    assert [sample.name for sample in samples] == ["a"]
+    assert problems == ("b.png has no labels", "c.png has no image")
 
 
 def test_scans_add_up():
-    first, second = Scan((sample("a"),), (), ("images",)), Scan((), ("gone",), ("labels",))
-    assert first + second == Scan((sample("a"),), ("gone",), ("images", "labels"))
+    samples, _ = paired(files("a", "b"), files("a", "b"), TABLE)
+    both = Scan(samples[:1], (), ("x",)) + Scan(samples[1:], ("p",), ("y",))
+    assert both == Scan(samples, ("p",), ("x", "y"))
 
 
-def test_a_complete_scan_gives_its_samples(tmp_path):
-    scan = Scan((sample("a"),), (), ("images",))
-    assert scan.complete_samples("split 'val'", tmp_path / "absent") == (sample("a"),)
+def test_a_scan_without_problems_gives_its_samples(tmp_path):
+    samples, _ = paired(files("a"), files("a"), TABLE)
+    assert Scan(samples, (), ()).complete_samples("split", tmp_path) == samples
 
 
-def message(scan, root):
-    with pytest.raises(DatasetError) as error:
-        scan.complete_samples("split 'val'", root)
-    return str(error.value)
-
-
-def test_the_error_shows_problems_expectation_and_content(tmp_path):
+def test_the_error_shows_problems_expected_and_found_and_shortens_them(tmp_path):
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").touch()
-    (tmp_path / "empty").mkdir()
+    for number in range(7):
+        (tmp_path / "images" / f"{number}.png").touch()
     (tmp_path / "notes.txt").touch()
-    assert message(
-        Scan((), ("labels is missing",), ("images", "labels")), tmp_path
-    ).splitlines() == [
+    scan = Scan((), tuple(f"problem {number}" for number in range(8)), ("images/NAME.png",))
+    with pytest.raises(DatasetError) as caught:
+        scan.complete_samples("split 'val'", tmp_path)
+    assert str(caught.value).splitlines() == [
         f"{tmp_path} holds no complete split 'val':",
-        "  labels is missing",
+        *(f"  problem {number}" for number in range(5)),
+        "  and 3 more",
         "expected:",
-        "  images",
-        "  labels",
+        "  images/NAME.png",
         "found:",
-        "  empty/: empty",
-        "  images/: a.png",
+        "  images/: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more",
         "  notes.txt",
     ]
 
 
-def test_the_error_stays_short(tmp_path):
-    for index in range(30):
-        (tmp_path / f"{index:02}").mkdir()
-        (tmp_path / "00" / f"{index:02}.png").touch()
-    said = message(Scan((), tuple(f"{index} is missing" for index in range(12)), ()), tmp_path)
-    assert len(said.splitlines()) < 25
-    assert "  4 is missing\n  and 7 more\n" in said
-    assert "  00/: 00.png, 01.png, 02.png, 03.png, 04.png and 25 more\n" in said
-    assert said.endswith("  09/: empty\n  and 20 more")
-
-
-def test_a_folder_that_is_absent_empty_or_a_file_is_named(tmp_path):
-    (tmp_path / "empty").mkdir()
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("absent", "absent does not exist"), ("file", "file is a file"), ("empty", "nothing")],
+)
+def test_the_error_says_what_else_the_root_is(tmp_path, name, found):
     (tmp_path / "file").touch()
-    scan = Scan((), ("no images",), ("images",))
-    assert message(scan, tmp_path / "empty").endswith("found:\n  nothing")
-    assert message(scan, tmp_path / "file").endswith(f"found:\n  {tmp_path / 'file'} is a file")
-    absent = tmp_path / "absent"
-    assert message(scan, absent).endswith(f"found:\n  {absent} does not exist")
+    (tmp_path / "empty").mkdir()
+    assert str(Scan((), ("p",), ()).error("tree", tmp_path / name)).endswith(found)
