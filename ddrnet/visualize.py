@@ -1,7 +1,7 @@
-"""Label maps as pictures: palette images, colours, overlays and legends.
+"""Draws label maps: palette images, colours, overlays and legends.
 
-Labels are (H, W) arrays or CPU tensors of any integer type that hold class indices, and
-`IGNORE_INDEX` where no class is meant.
+Labels are (H, W) arrays or CPU tensors of any integer type. They hold class indices, and
+`IGNORE_INDEX` at ignored pixels.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ddrnet.labels import IGNORE_INDEX, MAX_CLASSES, ClassLabel, Color
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-_SMALLEST_TEXT = 13  # pixels; anything smaller is hard to read
-_LONGEST_NAME = 32  # characters; the rest is cut off
+_SMALLEST_TEXT = 13  # pixels; smaller text is hard to read
+_LONGEST_NAME = 32  # characters; longer names are cut off
 
 _PANEL: Color = (22, 24, 29)
 _OUTLINE: Color = (92, 98, 110)
@@ -28,10 +28,10 @@ _SHARE: Color = (160, 168, 182)
 
 
 def palette_image(labels: ArrayLike, classes: Sequence[ClassLabel]) -> Image.Image:
-    """Return labels as a palette image: pixel values are the labels, colours those of the classes.
+    """Return labels as a palette image with the colours of the classes.
 
-    Ignored pixels are black. Saved as PNG it holds both: any reader shows the colours, and
-    `numpy.array(image)` is the label map again.
+    Ignored pixels are black. A PNG of the image holds labels and colours: viewers show the colours,
+    and `numpy.array(image)` is the label map.
 
     Args:
         labels: (H, W) class indices.
@@ -61,21 +61,21 @@ def colorize(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.uin
 def overlay(
     image: ArrayLike, labels: ArrayLike, classes: Sequence[ClassLabel], *, opacity: float = 0.55
 ) -> Image.Image:
-    """Return an image with the class colours blended over it; ignored pixels stay as they are.
+    """Blend the class colours over an image; ignored pixels keep the image.
 
     Args:
-        image: uint8 RGB of the labels' size, (H, W, 3) or (3, H, W).
+        image: uint8 RGB of the size of the labels, (H, W, 3) or (3, H, W).
         labels: (H, W) class indices.
         classes: The class of each index.
         opacity: From 0, the image alone, to 1, the colours alone.
 
     Raises:
-        ValueError: If shapes or types do not fit, or a value is out of range.
+        ValueError: If a shape or a type does not fit, or a value is out of range.
     """
     from PIL import Image
 
     if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity lies between 0 and 1, got {opacity}")
+        raise ValueError(f"opacity must lie between 0 and 1, got {opacity}")
     colors = palette_image(labels, classes)
     pixels = _channels_last(image, colors.height, colors.width)
     strength = np.full(MAX_CLASSES, round(255 * opacity), np.uint8)
@@ -87,14 +87,14 @@ def overlay(
 def with_legend(
     picture: Image.Image, labels: ArrayLike, classes: Sequence[ClassLabel], *, note: str = ""
 ) -> Image.Image:
-    """Return a picture with a panel below: the classes present and their shares, largest first.
+    """Add a panel below a picture with the present classes and their shares, largest first.
 
-    The text grows with the picture and never gets too small to read: where the panel needs more
-    width than the picture has, the result is wider, with the picture in the middle. Pillow's own
-    font draws the names; it has Latin letters.
+    The size of the text grows with the picture and stays readable. A panel wider than the picture
+    widens the result, with the picture in the middle. Pillow's own font draws the names; it has
+    Latin letters only.
 
     Args:
-        picture: RGB, such as what `overlay` returned.
+        picture: An RGB picture, e.g. from `overlay`.
         labels: (H, W) class indices, of any size.
         classes: The class of each index.
         note: A line of text below the classes.
@@ -117,10 +117,10 @@ def with_legend(
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return RGB pictures in a row from left to right, their tops aligned, a gap between them.
+    """Join RGB pictures in a row from left to right, with aligned tops and gaps between them.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no picture.
     """
     from PIL import Image
 
@@ -137,9 +137,9 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def class_shares(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.float64]:
-    """Return the share of the pixels that each class covers, (K,) fractions.
+    """Return the share of each class in all pixels, (K,) fractions.
 
-    Ignored pixels belong to no class: with them the sum is below 1.
+    Ignored pixels belong to no class and lower the sum below 1.
 
     Raises:
         ValueError: If labels are not a map of integers, or a value is no class.
@@ -150,7 +150,7 @@ def class_shares(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np
 
 
 def percent(share: float) -> str:
-    """Return a fraction as text with one decimal; what is there never reads as 0.0%."""
+    """Return a fraction as a percentage with one decimal; only 0 reads as 0.0%."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
@@ -161,7 +161,7 @@ class _Entry(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Where the entries of a legend stand, column by column; lengths in pixels."""
+    """The layout of the entries of a legend, column by column; lengths in pixels."""
 
     columns: int
     rows: int
@@ -171,7 +171,7 @@ class _Grid(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height; columns stand two margins apart."""
+        """Width and height; columns are two margins apart."""
         width = self.columns * (self.entry_width + 2 * self.margin)
         return width, self.rows * self.row_height + 2 * self.margin
 
@@ -195,7 +195,7 @@ def _shortened(name: str) -> str:
 
 
 def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Image.Image:
-    """Draw a legend at least as wide as its picture; it has no height without entries."""
+    """Draw a legend at least as wide as its picture; its height is 0 without entries."""
     from PIL import Image, ImageDraw, ImageFont
 
     if not entries:
@@ -212,7 +212,7 @@ def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Ima
 
 
 def _line(text: str, text_size: int) -> Image.Image:
-    """Draw a line of text as wide as it needs, with a margin below that of a legend."""
+    """Draw a line of text with the margins of a legend."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(text_size)
@@ -228,7 +228,7 @@ def _grid(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     text_size: int,
 ) -> _Grid:
-    """Choose as many columns as fit below the picture, more where few would make a tower."""
+    """Choose as many columns as fit below the picture, or more to avoid a tall legend."""
     names = max(font.getlength(entry.name) for entry in entries)
     entry_width = math.ceil(names + font.getlength("100.0%") + 3 * text_size)
     row_height = math.ceil(1.6 * text_size)
@@ -261,12 +261,12 @@ def _checked_labels(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray
     values = np.asarray(labels)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "iu":
         raise ValueError(
-            f"labels are an (H, W) map of integers, got shape {values.shape} of {values.dtype}"
+            f"labels must be an (H, W) map of integers, got shape {values.shape} of {values.dtype}"
         )
     known = ((values >= 0) & (values < len(classes))) | (values == IGNORE_INDEX)
     if not known.all():
         raise ValueError(
-            f"labels lie from 0 to {len(classes) - 1}, or are {IGNORE_INDEX} where ignored, got "
+            f"labels must lie from 0 to {len(classes) - 1}, or be {IGNORE_INDEX} if ignored, got "
             f"{', '.join(map(str, np.unique(values[~known])[:8]))}"
         )
     return values.astype(np.uint8)
@@ -276,8 +276,8 @@ def _channels_last(image: ArrayLike, height: int, width: int) -> NDArray[Any]:
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.shape not in {(height, width, 3), (3, height, width)}:
         raise ValueError(
-            f"the image of {height} x {width} labels is uint8 of shape ({height}, {width}, 3) or "
-            f"(3, {height}, {width}), got {pixels.dtype} of shape {pixels.shape}"
+            f"the image of {height} x {width} labels must be uint8 of shape ({height}, {width}, 3) "
+            f"or (3, {height}, {width}), got {pixels.dtype} of shape {pixels.shape}"
         )
     if pixels.shape != (height, width, 3):
         pixels = pixels.transpose(1, 2, 0)

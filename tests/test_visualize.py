@@ -72,7 +72,7 @@ def test_overlay_takes_tensors_as_decoded_and_predicted():
 @pytest.mark.parametrize(
     ("labels", "classes", "says"),
     [
-        ([[0, 3, 19]], CLASSES, "from 0 to 2, or are 255 where ignored, got 3, 19"),
+        ([[0, 3, 19]], CLASSES, "from 0 to 2, or be 255 if ignored, got 3, 19"),
         ([[0, -1]], CLASSES, "got -1"),
         ([[0, 300]], CLASSES, "got 300"),
         ([[0.0, 1.0]], CLASSES, r"map of integers, got shape \(1, 2\) of float64"),

@@ -44,9 +44,9 @@ def _add_check(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="read a whole data set and report every problem",
-        description="Read every image and label file of Cityscapes, CamVid or own data. Report "
-        "missing and broken files, images and labels of different sizes, and label values that "
-        "belong to no class. The exit code is 1 if there is a problem.",
+        description="Read every image and label file of Cityscapes, CamVid or own data. Report\n"
+        "missing and broken files, images and labels of different sizes, and label\n"
+        "values that belong to no class. The exit code is 1 if there is a problem.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -58,7 +58,7 @@ def _add_stats(commands: Any) -> None:
     parser = commands.add_parser(
         "stats",
         help="count images, sizes and the share of each class",
-        description="Count the images and their sizes, and measure the share of each class in the "
+        description="Count the images and their sizes, and measure the share of each class in the\n"
         "labelled pixels of a split.",
         epilog=_LAYOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

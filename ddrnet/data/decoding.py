@@ -1,7 +1,7 @@
-"""Image and label files as tensors: every common format and mode, one error for unreadable files.
+"""Decodes image and label files of every common format and mode; unreadable files give one error.
 
-Pillow decodes all of them. torchvision would take 3 ms less for a JPEG of 2048 x 1024, but 1.6 s to
-import; a damaged PNG file crashes the process in its decoder; and its decoders are deprecated.
+Pillow decodes all of them. torchvision would save 3 ms for a JPEG of 2048 x 1024, but its import
+takes 1.6 s, a damaged PNG file crashes the process in its decoder, and its decoders are deprecated.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FORMATS = (
     *("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA"),
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),  # since Pillow 11.3
 )
-"""The formats that are tried, whatever the file is called. Others that Pillow knows start programs
-(Ghostscript reads EPS) or hold no photographs."""
+"""The accepted formats, whatever the name of the file. Other formats of Pillow start programs
+(Ghostscript for EPS) or hold no photographs."""
 
 MAX_PIXELS = 178_956_970
 """The default limit of pixels in an image. Pillow raises an error above the same number."""
@@ -46,10 +46,10 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises for broken files, by format and by where they break."""
+"""Pillow's errors for broken files; they depend on the format and on the damage."""
 
 _BOMB_PIXELS, _BOMB_RATIO = 1 << 25, 64
-"""Of more pixels, a file needs at least a byte per `_BOMB_RATIO` pixels to be decoded."""
+"""A file with more pixels than the first must have a byte per `_BOMB_RATIO` pixels."""
 
 _MAX_SCANS = 50
 """Encoders write about ten scans into a progressive JPEG; each scan passes over all pixels."""
@@ -68,16 +68,16 @@ def decode_image(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Tenso
 
     Args:
         path: A regular file.
-        max_pixels: The most pixels to decode, checked before they need memory. Pillow's own limit,
-            `PIL.Image.MAX_IMAGE_PIXELS`, stands beside it. None decodes even a large image in a
-            tiny file, which otherwise counts as a decompression bomb.
+        max_pixels: The limit of pixels, checked before they need memory. Pillow's own limit,
+            `PIL.Image.MAX_IMAGE_PIXELS`, holds too. None decodes even a large image in a tiny
+            file, which otherwise counts as a decompression bomb.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         IsADirectoryError: If it is a folder.
-        PermissionError: If it may not be read.
-        ValueError: If the file is empty, truncated, no image, no regular file, too large, or holds
-            values beyond 16 bits.
+        PermissionError: If access is denied.
+        ValueError: If the file is empty, truncated, not an image, not a regular file, too large, or
+            holds values beyond 16 bits.
     """
     with _opened(path, max_pixels) as image:
         if max_pixels is not None:
@@ -99,14 +99,14 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
 
     Args:
         path: A regular file.
-        max_pixels: The most pixels to decode, as for `decode_image`.
+        max_pixels: The limit of pixels, as in `decode_image`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         IsADirectoryError: If it is a folder.
-        PermissionError: If it may not be read.
-        ValueError: If the file is unreadable, too large, compressed with loss, or of a mode labels
-            have not.
+        PermissionError: If access is denied.
+        ValueError: If the file is unreadable, too large, compressed with loss, or neither grey, nor
+            palette, nor RGB.
     """
     with _opened(path, max_pixels) as image:
         if image.format == "JPEG":
@@ -125,11 +125,11 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
 
 
 def image_size(path: StrPath) -> tuple[int, int]:
-    """Return the height and width in an image file's header, before any EXIF rotation.
+    """Return the height and width in the header of an image file, before any EXIF rotation.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no image.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not an image.
     """
     with _opened(path, None) as image:
         return image.height, image.width
@@ -137,7 +137,7 @@ def image_size(path: StrPath) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: StrPath, max_pixels: int | None) -> Iterator[ImageFile.ImageFile]:
-    """Open an image file; its errors, also those of the block, become one kind that names it."""
+    """Open an image file; all its errors, also those of the block, become one kind of error."""
     size: int | None = None
     try:
         status = os.stat(path)
@@ -165,16 +165,16 @@ def _opened(path: StrPath, max_pixels: int | None) -> Iterator[ImageFile.ImageFi
 
 
 def _check_effort(image: ImageFile.ImageFile) -> None:
-    """Raise for a tiny file that would take much memory or time.
+    """Check the memory and time that a file needs.
 
     Raises:
-        ValueError: If it does.
+        ValueError: If a small file needs much of either.
     """
     pixels, size = image.width * image.height, os.path.getsize(image.filename)
     if pixels > _BOMB_PIXELS and pixels > _BOMB_RATIO * size:
         raise ValueError(
             f"{pixels} pixels in {size} bytes look like a decompression bomb; max_pixels=None "
-            "decodes it all the same"
+            "decodes them anyway"
         )
     if image.format == "JPEG":
         with open(image.filename, "rb") as file:
@@ -184,12 +184,12 @@ def _check_effort(image: ImageFile.ImageFile) -> None:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Return how the file packs its pixels; only PNG files say so in one word."""
+    """Return the packing of the pixels of a PNG file; "" for other formats."""
     return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
 
 
 def _strips(image: ImageFile.ImageFile) -> Iterator[tuple[slice, Image.Image]]:
-    """Yield the image in pieces of whole rows, so that conversions need little memory."""
+    """Yield strips of whole rows, so that conversions need little memory."""
     height = max(1, _STRIP // image.width)
     if height >= image.height:
         yield slice(None), image

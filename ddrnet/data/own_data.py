@@ -81,7 +81,7 @@ class OwnData:
             return "val"
         if self.splits:
             raise ValueError(
-                f"{self.root} has no split 'val'; there are {', '.join(self.splits)}. Choose one "
+                f"{self.root} has no split 'val', only {', '.join(self.splits)}. Choose one "
                 f"with split={self.splits[0]!r} (on the command line --split {self.splits[0]})"
             )
         return None
@@ -117,9 +117,9 @@ class OwnData:
             return self.images / split, self.labels / split, None
         path = self.root / f"{split}.txt"
         if path.name == CLASS_LIST or not path.is_file():
-            there = f"there are {', '.join(self.splits)}" if self.splits else "it has none"
+            there = f", only {', '.join(self.splits)}" if self.splits else ""
             raise ValueError(
-                f"{self.root} has no split {split!r}; {there}. A split is a folder in images and "
+                f"{self.root} has no split {split!r}{there}. A split is a folder in images and "
                 f"{self.labels.name}, or a list {split}.txt of images; val_fraction (on the "
                 "command line --val-fraction X) draws train and val"
             )

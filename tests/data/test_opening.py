@@ -32,7 +32,7 @@ def test_camvid_is_recognised_in_both_layouts(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"split": "holdout"}, r"no split 'holdout'; there are train, val\."),
+        ({"split": "holdout"}, r"no split 'holdout', only train, val\."),
         ({"split": "classes"}, "no split 'classes'"),
         ({"val_fraction": 0.1}, "has the splits train, val already"),
         ({"kind": "voc"}, "kind must be one of"),

@@ -28,7 +28,7 @@ def test_own_data_never_mixes_its_splits(tmp_path):
 @pytest.mark.parametrize("held_out", ["validation", "Val", "test"])
 def test_splits_without_val_are_never_mixed(tmp_path, held_out):
     write_own(tmp_path, ["train/a", f"{held_out}/b"])
-    with pytest.raises(ValueError, match=rf"no split 'val'; there are .*{held_out}.*--split"):
+    with pytest.raises(ValueError, match=rf"no split 'val', only .*{held_out}.*--split"):
         open_dataset(tmp_path)
     assert names(open_dataset(tmp_path, split=held_out)) == ["b"]
     assert set(scan_every_split(tmp_path)) == {"train", held_out}
