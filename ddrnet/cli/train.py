@@ -123,7 +123,13 @@ def run(args: argparse.Namespace) -> int:
     settings = recipe.settings.changed(given)
     resumed = None if args.resume is None else Path(args.resume or settings.folder)
     if args.print_config:
-        _print_config(settings, recipe.about, resumed, given)
+        if resumed is None:
+            logger.info(recipe.about)
+        else:
+            from ddrnet.training.run_checkpoints import load
+
+            settings, _ = load(resumed, given)
+        print(settings.to_json())
         return 0
     from ddrnet import training
 
@@ -138,15 +144,3 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were typed."""
     names = [field.name for field in dataclasses.fields(Settings)]
     return {name: getattr(args, name) for name in names if name in args}
-
-
-def _print_config(
-    settings: Settings, about: str, resumed: Path | None, given: dict[str, Any]
-) -> None:
-    if resumed is None:
-        logger.info(about)
-    else:
-        from ddrnet.training.run_checkpoints import load
-
-        settings, _ = load(resumed, given)
-    print(settings.to_json())
