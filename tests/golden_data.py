@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddrnet import create_model
+
 FOLDER = Path(__file__).parent / "golden"
 
 
@@ -27,6 +29,13 @@ def outputs(family):
 def state_dict(shapes):
     """The weights that the recorded models had, from key names alone."""
     return {key: torch.from_numpy(_tensor(key, shape)) for key, shape in shapes.items()}
+
+
+def nano_checkpoint(path, **options):
+    """Save formula weights of a nano model built with `options`; return the path as text."""
+    state = create_model("ddrnet_23_nano", **options).state_dict()
+    torch.save(state_dict({key: tensor.shape for key, tensor in state.items()}), path)
+    return str(path)
 
 
 def image(height, width):

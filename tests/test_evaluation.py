@@ -227,7 +227,6 @@ def test_classes_in_another_order_are_matched_by_name(halves, by_index, tmp_path
     out = tmp_path / "out"
     turned = ddrnet.evaluate(model, halves(["sky", "road"]), by_index=by_index, save_labels=out)
     assert torch.equal(turned.confusion.flip(0, 1), straight.confusion) is not by_index
-    assert turned.iou.tolist() == straight.iou.flip(0).tolist() or by_index
     normalize = ddrnet.data.Normalize.from_model(model)
     predicted = model.predict(normalize(halves(["road", "sky"])[0][0][None]))[0]
     expected = predicted if by_index else 1 - predicted

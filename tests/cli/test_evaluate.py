@@ -19,16 +19,9 @@ from ddrnet.metrics import SegmentationMetrics
 NANO = "ddrnet_23_nano"
 
 
-def formula_checkpoint(path, **options):
-    """A nano model with formula weights, in a file."""
-    state = ddrnet.create_model(NANO, **options).state_dict()
-    torch.save(golden_data.state_dict({key: t.shape for key, t in state.items()}), path)
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return formula_checkpoint(tmp_path_factory.mktemp("weights") / "nano.pth")
+    return golden_data.nano_checkpoint(tmp_path_factory.mktemp("weights") / "nano.pth")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +93,7 @@ def test_camvid_is_found_by_its_lists(run, tmp_path):
     for name, shape in {"val/a.png": (64, 96, 3), "valannot/a.png": (64, 96)}.items():
         save_png(tmp_path / name, np.zeros(shape))
     (tmp_path / "val.txt").write_text("val/a.png valannot/a.png")
-    weights = "--checkpoint", formula_checkpoint(tmp_path / "11.pth", num_classes=11)
+    weights = "--checkpoint", golden_data.nano_checkpoint(tmp_path / "11.pth", num_classes=11)
     code, output, _ = run("--data-path", tmp_path, weights=weights)
     assert code == 0
     assert output.splitlines()[1].startswith("Sky ")
@@ -154,7 +147,7 @@ def test_classes_of_other_names_are_compared_by_number_only_if_asked(run, tmp_pa
 
 
 def test_a_model_of_more_classes_than_the_data_is_refused(run, tmp_path):
-    weights = "--checkpoint", formula_checkpoint(tmp_path / "11.pth", num_classes=11)
+    weights = "--checkpoint", golden_data.nano_checkpoint(tmp_path / "11.pth", num_classes=11)
     code, output, errors = run("--data-path", own_data(tmp_path, ["a", "b", "c"]), weights=weights)
     assert (code, output) == (1, "")
     assert "the model has 11 classes" in errors
@@ -174,7 +167,7 @@ def test_nothing_to_evaluate_is_one_line(run, tmp_path, root):
 
 
 def test_other_classes_than_the_models_are_one_line(run, root, tmp_path):
-    weights = "--checkpoint", formula_checkpoint(tmp_path / "11.pth", num_classes=11)
+    weights = "--checkpoint", golden_data.nano_checkpoint(tmp_path / "11.pth", num_classes=11)
     code, output, errors = run("--data-path", root, weights=weights)
     assert (code, output) == (1, "")
     assert "the model has 11 classes" in errors

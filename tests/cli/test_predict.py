@@ -28,18 +28,9 @@ RGB = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 GREY = np.ascontiguousarray(RGB[..., 0])
 
 
-def formula_checkpoint(path, **options):
-    """A nano model with formula weights, in a file."""
-    shapes = {
-        key: value.shape for key, value in ddrnet.create_model(NANO, **options).state_dict().items()
-    }
-    torch.save(golden_data.state_dict(shapes), path)
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return formula_checkpoint(tmp_path_factory.mktemp("weights") / "nano.pth")
+    return golden_data.nano_checkpoint(tmp_path_factory.mktemp("weights") / "nano.pth")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +173,7 @@ def test_the_size_and_the_classes_come_from_the_checkpoint(photo, predict, tmp_p
 
 
 def test_a_checkpoint_of_other_classes_keeps_their_number(photo, predict, tmp_path):
-    path = formula_checkpoint(tmp_path / "three.pth", num_classes=3)
+    path = golden_data.nano_checkpoint(tmp_path / "three.pth", num_classes=3)
     code, output, _ = predict(photo, weights=("--checkpoint", path))
     assert code == 0
     assert read(tmp_path / "out/street.labels.png").max() <= 2
@@ -194,7 +185,7 @@ def test_a_checkpoint_of_other_classes_keeps_their_number(photo, predict, tmp_pa
 
 
 def test_a_grey_model_reads_any_image(photo, predict, tmp_path):
-    path = formula_checkpoint(tmp_path / "grey.pth", in_chans=1)
+    path = golden_data.nano_checkpoint(tmp_path / "grey.pth", in_chans=1)
     assert predict(photo, weights=("--checkpoint", path))[0] == 0
     assert read(tmp_path / "out/street.labels.png").shape == (HEIGHT, WIDTH)
 
@@ -338,7 +329,7 @@ def test_a_checkpoint_of_another_size_says_which(photo, predict, checkpoint):
 
 def test_a_model_of_other_classes_than_the_checkpoint_is_refused(photo, predict, tmp_path):
     ddrnet.save_pretrained(ddrnet.create_model(NANO, num_classes=5), tmp_path / "five")
-    path = formula_checkpoint(tmp_path / "three.pth", num_classes=3)
+    path = golden_data.nano_checkpoint(tmp_path / "three.pth", num_classes=3)
     weights = ("--model", f"local-dir:{tmp_path / 'five'}", "--checkpoint", path)
     code, _, errors = predict(photo, weights=weights)
     assert code == 1
