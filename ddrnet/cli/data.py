@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
-from ddrnet.cli.table import aligned
+from ddrnet.cli.table import aligned, json_number, percent
 from ddrnet.files import png_bytes, write_atomically
 
 
@@ -153,10 +152,8 @@ def run_stats(args: argparse.Namespace) -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     found = measure(dataset)
     split = dataset.split or "all"
-    rows = [
-        (row.name, share, images)
-        for row, share, images in zip(dataset.classes, found.shares, found.images_with, strict=True)
-    ]
+    names = [row.name for row in dataset.classes]
+    rows = list(zip(names, found.shares, found.images_with, strict=True))
     if args.json:
         fields = {
             "root": str(args.root),
@@ -164,18 +161,20 @@ def run_stats(args: argparse.Namespace) -> int:
             "images": found.images,
             "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in found.sizes.items()],
             "classes": [
-                {"name": name, "share": None if math.isnan(share) else share, "images": images}
+                {"name": name, "share": json_number(share), "images": images}
                 for name, share, images in rows
             ],
-            "ignored": None if math.isnan(found.ignored_share) else found.ignored_share,
+            "ignored": json_number(found.ignored_share),
         }
         print(json.dumps(fields, indent=2, allow_nan=False))
     else:
-        cells = [(name, f"{share:.2%}", str(images)) for name, share, images in rows]
+        cells = [(name, percent(share), str(images)) for name, share, images in rows]
         print(aligned(("class", "pixels", "images"), cells, right=("pixels", "images")))
         sizes = [f"{h} x {w} ({n})" for (h, w), n in found.sizes.items()]
         more = f" and {len(sizes) - 5} more" if len(sizes) > 5 else ""
-        print(f"{split}: {found.images} images, {found.ignored_share:.2%} of the pixels ignored")
+        print(
+            f"{split}: {found.images} images, {percent(found.ignored_share)} of the pixels ignored"
+        )
         print(f"sizes (height x width): {', '.join(sizes[:5])}{more}")
     if args.out:
         write_atomically(args.out, png_bytes(draw_shares(dataset, found)))

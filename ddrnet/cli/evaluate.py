@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddrnet.cli.models import DEFAULT_MODEL, add_model_arguments, caveat_of, trained_model
-from ddrnet.cli.table import aligned
+from ddrnet.cli.table import aligned, json_number, percent
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDa
         return
     categories = [iou for iou in scores.category_iou.values() if not math.isnan(iou)]
     summary = [
-        f"mean IoU {_percent(scores.mean_iou)}",
-        *([f"of categories {_percent(sum(categories) / len(categories))}"] if categories else []),
-        f"pixel accuracy {_percent(scores.pixel_accuracy)}",
+        f"mean IoU {percent(scores.mean_iou)}",
+        *([f"of categories {percent(sum(categories) / len(categories))}"] if categories else []),
+        f"pixel accuracy {percent(scores.pixel_accuracy)}",
     ]
     print(scores_table(scores, dataset.classes))
     print(f"{', '.join(summary)}; {scored}")
@@ -165,11 +165,11 @@ def _fields(
         "scales": args.scales,
         "flip": args.flip,
         "note": caveat_of(args.model, args.checkpoint) or None,
-        "mean_iou": _number(scores.mean_iou),
-        "pixel_accuracy": _number(scores.pixel_accuracy),
-        "frequency_weighted_iou": _number(scores.frequency_weighted_iou),
-        "iou": dict(zip(names, map(_number, scores.iou.tolist()), strict=True)),
-        "category_iou": {name: _number(iou) for name, iou in scores.category_iou.items()},
+        "mean_iou": json_number(scores.mean_iou),
+        "pixel_accuracy": json_number(scores.pixel_accuracy),
+        "frequency_weighted_iou": json_number(scores.frequency_weighted_iou),
+        "iou": dict(zip(names, map(json_number, scores.iou.tolist()), strict=True)),
+        "category_iou": {name: json_number(iou) for name, iou in scores.category_iou.items()},
         "confusion": scores.confusion.tolist(),
     }
 
@@ -179,15 +179,7 @@ def scores_table(scores: SegmentationScores, classes: tuple[ClassLabel, ...]) ->
     present = (scores.confusion.sum(1) + scores.outside).double()
     shares = (present / present.sum()).tolist()
     rows = [
-        (row.name, _percent(iou), _percent(share))
+        (row.name, percent(iou), percent(share))
         for row, iou, share in zip(classes, scores.iou.tolist(), shares, strict=True)
     ]
     return aligned(("class", "IoU", "pixels"), rows, right=("IoU", "pixels"))
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{fraction:.2%}"
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

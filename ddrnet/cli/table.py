@@ -1,7 +1,8 @@
-"""Prints rows in aligned columns."""
+"""Prints numbers: in aligned columns, as percentages, and in JSON."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -22,3 +23,13 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
         ).rstrip()
         for line in lines
     )
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as a percentage with two decimals, NaN as "-"."""
+    return "-" if math.isnan(fraction) else f"{fraction:.2%}"
+
+
+def json_number(value: float) -> float | None:
+    """Return a number for JSON, which has no NaN: None."""
+    return None if math.isnan(value) else value

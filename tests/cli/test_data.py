@@ -112,6 +112,14 @@ def test_stats_measure_a_split(own, capsys):
         assert drawn.width > 400
 
 
+def test_stats_of_ignored_pixels_alone_have_no_shares(own, capsys):
+    save_png(own / "labels/val/a.png", np.full((8, 8), 255))
+    assert main(["data", "stats", str(own)]) == 0
+    output = capsys.readouterr().out
+    assert output.splitlines()[1].split() == ["water", "-", "0"]
+    assert "val: 1 images, 100.00% of the pixels ignored" in output
+
+
 def test_stats_print_json(own, capsys):
     assert main(["data", "stats", str(own), "--split", "train", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
