@@ -22,7 +22,7 @@ from ddrnet.labels import IGNORE_INDEX, ClassLabel
 from ddrnet.metrics import SegmentationMetrics
 from ddrnet.network import DDRNet
 from ddrnet.outputs import SegmentationScores
-from ddrnet.predictor.pipeline import prepare
+from ddrnet.predictor.pipeline import check_logits, prepare
 from ddrnet.predictor.tta import check_scales, predict_averaged
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def evaluate(
     Raises:
         TypeError: If `model` is not a DDRNet.
         ValueError: If model and data set have different classes, there is no image, a label
-            belongs to no class, or an argument is invalid.
+            belongs to no class, the logits are not finite, or an argument is invalid.
         DatasetError: If a sample cannot be read.
         OSError: If predictions cannot be written.
     """
@@ -177,6 +177,7 @@ def _logits(network: DDRNet, amp_dtype: torch.dtype | None) -> Callable[[Tensor]
     def compute(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, amp_dtype, enabled=amp_dtype is not None):
             logits: Tensor = network(images)
+        check_logits(logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     return compute

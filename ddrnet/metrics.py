@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from ddrnet.labels import IGNORE_INDEX
 from ddrnet.outputs import SegmentationScores
-from ddrnet.upsampling import upsample_argmax
+from ddrnet.upsampling import upsample, upsample_argmax
 
 _BYTES = 256
 
@@ -65,7 +65,8 @@ class SegmentationMetrics:
 
         Args:
             predicted: Class indices in any integer dtype, in the shape of `target`, or logits
-                (N, K, h, w) at any stride, whose full-resolution argmax is taken.
+                (N, K, h, w) at any stride, whose full-resolution argmax is taken. Pixels next to
+                NaN or infinite logits count as predictions outside of the classes.
             target: (N, H, W), true class indices in any integer dtype.
 
         Raises:
@@ -78,7 +79,7 @@ class SegmentationMetrics:
                     f"expected logits of shape (N, {self.num_classes}, h, w) for labels (N, H, W), "
                     f"got {tuple(predicted.shape)} for {tuple(target.shape)}"
                 )
-            predicted = upsample_argmax(predicted, target.shape[1:])  # (N, H, W)
+            predicted = self._leading(predicted, target.shape[1:])
         if predicted.shape != target.shape or target.is_floating_point():
             raise ValueError(
                 "expected class indices for every pixel of integer labels, got predictions of "
@@ -93,6 +94,16 @@ class SegmentationMetrics:
                 f"ignored {self.ignore_index}: map them to classes when the data is read"
             )
         self._own = self._own.to(counts.device) + counts
+
+    def _leading(self, logits: Tensor, size: torch.Size) -> Tensor:
+        """Return the leading classes, (N, H, W); where logits are NaN or infinite, no class."""
+        labels = upsample_argmax(logits, size)
+        broken = ~logits.isfinite().all(1, keepdim=True)  # (N, 1, h, w)
+        if broken.is_cpu and not broken.any():
+            return labels
+        labels = labels if self.num_classes < _BYTES else labels.long()
+        nearby = upsample(broken.float(), size)[:, 0] > 0  # (N, H, W)
+        return labels.masked_fill(nearby, self.num_classes)
 
     def _count(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return the counts of one batch, laid out as `_own`."""

@@ -253,6 +253,13 @@ def test_classes_of_other_names_need_by_index(halves, caplog):
     assert "road = road, rest = sky" in caplog.text
 
 
+def test_logits_that_are_no_numbers_raise(samples):
+    broken = ddrnet.create_model(NANO)
+    torch.nn.init.constant_(broken.head.conv2.bias, torch.nan)
+    with pytest.raises(ValueError, match="logits are NaN or infinite"):
+        ddrnet.evaluate(broken, samples)
+
+
 def test_wrong_arguments_raise(model, samples):
     with pytest.raises(ValueError, match="no image"):
         ddrnet.evaluate(model, [])

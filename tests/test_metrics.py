@@ -90,6 +90,21 @@ def test_logits_count_as_their_full_resolution_argmax(stride):
     assert torch.equal(scores_of(logits, target, 5).confusion, expected.confusion)
 
 
+@pytest.mark.parametrize("num_classes", [2, 256])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_no_numbers_count_as_no_class(num_classes, value, device):
+    logits = torch.zeros(1, num_classes, 4, 4, device=device)
+    logits[:, 0] = 1
+    logits[0, 1, 0, 0] = value
+    target = torch.zeros(1, 32, 32, dtype=torch.uint8, device=device)
+    metrics = SegmentationMetrics(num_classes)
+    metrics.update(logits, target)
+    scores = metrics.compute()
+    # The corner reaches to the middle of the next one: 4 + 8 pixels along each side.
+    assert scores.outside[0] == 12 * 12
+    assert scores.confusion[0, 0] == 32 * 32 - 12 * 12
+
+
 def test_agrees_with_the_official_evaluation_of_the_same_files(tmp_path):
     metrics = SegmentationMetrics(19, categories=CITYSCAPES.categories)
     to_train_id = np.frombuffer(CITYSCAPES.id_to_train_id, np.uint8)

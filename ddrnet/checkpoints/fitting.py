@@ -49,7 +49,8 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
 
     Raises:
         CheckpointError: If the file has another size, or any other tensor is missing, left over,
-            or differs in shape or type; the message names them all.
+            or differs in shape or type, or holds NaN or infinite values; the message names them
+            all.
     """
     held, built = describe(state), describe(target)
     _check_size(held.config, built.config)
@@ -64,6 +65,13 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
     wrong = mismatch(fitted, target)
     if wrong:
         raise CheckpointError(f"the checkpoint does not fit the model: {wrong}")
+    kept = {*absent, *of_other_classes}
+    broken = [key for key in fitted if key not in kept and not _is_finite(fitted[key])]
+    if broken:
+        raise CheckpointError(
+            f"{len(broken)} tensors of the checkpoint hold NaN or infinite values "
+            f"({', '.join(broken)}): the training diverged, or the file is damaged"
+        )
     _report(held, built, absent, of_other_classes)
     return Fit(
         state={key: fitted[key] for key in target},
@@ -170,6 +178,10 @@ def mismatch(
         for kind, keys in complaints.items()
         if keys
     )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_meta or bool(tensor.isfinite().all())
 
 
 def _shape(tensor: Tensor) -> str:

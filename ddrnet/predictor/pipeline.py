@@ -59,10 +59,28 @@ def segment(model: DDRNet, image: Tensor) -> NDArray[np.uint8]:
         image: (3, H, W) uint8 RGB; a model with one channel gets its luma.
 
     Raises:
-        ValueError: If the height or the width is below 32 pixels.
+        ValueError: If the height or the width is below 32 pixels, or the logits are not finite.
     """
-    labels = model.predict(prepare(model, image[None]))[0]
+    images = prepare(model, image[None])
+    hook = model.head.register_forward_hook(lambda head, features, logits: check_logits(logits))
+    try:
+        labels = model.predict(images)[0]  # (H, W)
+    finally:
+        hook.remove()
     return labels.to(torch.uint8).cpu().numpy()
+
+
+def check_logits(logits: Tensor) -> None:
+    """Check that logits are numbers; an accelerator has to wait for that.
+
+    Raises:
+        ValueError: If one is NaN or infinite.
+    """
+    if not logits.isfinite().all():
+        raise ValueError(
+            "the model's logits are NaN or infinite: its weights are damaged, the image holds such "
+            "values, or half precision overflows (try bfloat16 or float32)"
+        )
 
 
 def prepare(model: DDRNet, images: Tensor) -> Tensor:

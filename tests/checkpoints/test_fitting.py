@@ -240,3 +240,19 @@ def test_inputs_stay_as_they_are():
         assert state == copy or list(state) == list(copy)
         assert all(state[key] is copy[key] for key in copy)
         assert all(torch.equal(state[key], values[key]) for key in values)
+
+
+@pytest.mark.parametrize("key", ["stem.0.weight", "stem.1.running_var", "head.conv2.bias"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_named(key, value):
+    file, target = states()
+    file[key] = file[key].clone()
+    file[key].view(-1)[-1] = value
+    with pytest.raises(CheckpointError, match=rf"NaN or infinite values \({key}\)"):
+        fit_state_dict(file, target)
+
+
+def test_the_models_own_values_need_not_be_numbers():
+    file, target = states(built={"num_classes": 5})
+    target["head.conv2.bias"] = torch.full_like(target["head.conv2.bias"], torch.nan)
+    assert "head.conv2.bias" in fit_state_dict(file, target).initialised

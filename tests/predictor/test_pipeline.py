@@ -54,6 +54,14 @@ def test_a_model_in_half_precision_works(model, image):
     assert segment(half, image).shape == (65, 97)
 
 
+def test_logits_that_are_no_numbers_raise(image):
+    broken = ddrnet.create_model(NANO)
+    torch.nn.init.constant_(broken.head.conv2.bias, torch.nan)
+    with pytest.raises(ValueError, match="logits are NaN or infinite"):
+        segment(broken, image)
+    assert not broken.head._forward_hooks
+
+
 def test_a_small_image_raises(model):
     with pytest.raises(ValueError, match="at least 32 pixels, got 31 x 40"):
         segment(model, torch.zeros(3, 31, 40, dtype=torch.uint8))
