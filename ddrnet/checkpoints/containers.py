@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import torch
 
-from ddrnet.checkpoints.scanning import Global, Scanner, Storage
+from ddrnet.checkpoints.scanning import Scanner
+from ddrnet.checkpoints.values import Global, Storage
 from ddrnet.errors import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"

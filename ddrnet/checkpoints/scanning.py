@@ -7,23 +7,17 @@ number of instructions, the nesting of containers, and the arguments of the func
 from __future__ import annotations
 
 import pickletools
-import re
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, BinaryIO, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Literal
+
+from ddrnet.checkpoints.calls import REBUILDING, is_harmless, is_torchs, rebuilt_view
+from ddrnet.checkpoints.values import Global, Node, Storage, View, collides, items_of
 
 Filling = Literal["object", "list", "dict"]
 """Whether a pickle fills the objects of a class like lists, like dictionaries, or not at all."""
 
 MAX_INSTRUCTIONS = 1_000_000
 """A published training checkpoint has some ten thousand."""
-
-MAX_DEPTH = 100
-"""Containers in containers. Hashing a deeply nested tuple overflows the stack of the process."""
-
-MAX_ITEMS = 1_000_000
-"""Items of a container, those of its containers included and counted each time they occur."""
 
 _SAFE_INSTRUCTIONS = frozenset(
     {
@@ -73,17 +67,6 @@ _FILLINGS: dict[str, Filling] = {
 }
 _PUTS = frozenset({"BINPUT", "LONG_BINPUT", "MEMOIZE", "PUT"})
 _GETS = frozenset({"BINGET", "GET", "LONG_BINGET"})
-TORCHS_OWN = re.compile(
-    r"torch|torch\.(_tensor|_utils|cuda|cuda\.sparse|serialization|sparse|storage|nn\.parameter)"
-)
-"""Modules whose names torch's safe reader looks up and calls."""
-
-_REBUILDING = frozenset(
-    {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"}
-)
-"""Functions of torch._utils that make a tensor of a storage, its shape and strides."""
-
-_CODECS = frozenset({"ascii", "latin1", "latin-1", "utf8", "utf-8"})
 _HASH_MODULUS = (1 << 61) - 1
 """Larger integers share their hashes with others; a dictionary of such keys takes for ever."""
 
@@ -106,105 +89,6 @@ _CONSTANTS = frozenset(
     and not opcode.name.startswith("EMPTY_")
     and opcode.name not in ("INT", "LONG", "LONG1", "LONG4")
 )
-
-
-class Global(NamedTuple):
-    """A class or function that a pickle imports."""
-
-    module: str
-    name: str
-
-    @property
-    def spellings(self) -> frozenset[str]:
-        """The dotted name as written, and its Python 3 name if the pickle uses a Python 2 name."""
-        return _spellings(self)
-
-
-@lru_cache(1024)
-def _spellings(found: Global) -> frozenset[str]:
-    module, name = NAME_MAPPING.get(found, found)
-    return frozenset(
-        {f"{found.module}.{found.name}", f"{IMPORT_MAPPING.get(module, module)}.{name}"}
-    )
-
-
-class Storage(NamedTuple):
-    """The memory of one or more tensors, as a pickle announces it.
-
-    Attributes:
-        kind: Its class, such as torch.FloatStorage.
-        key: The name of its data in the file.
-        length: The number of its elements.
-    """
-
-    kind: Global
-    key: str
-    length: int
-
-
-class View(NamedTuple):
-    """A tensor, as a pickle announces it.
-
-    Attributes:
-        storage: Its memory.
-        offset: Elements of the storage before its first one.
-        size: Its shape.
-        stride: Elements of the storage from one index to the next, per dimension.
-        dtype: The element type, where it is not that of the storage.
-    """
-
-    storage: Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: Global | None
-
-
-class Node:
-    """A container or an object that a pickle builds.
-
-    Attributes:
-        items: Its items so far; a dictionary's keys and values alternate.
-        source: The class or function whose call makes it; None for plain containers.
-        depth: Levels of containers inside, itself included.
-        count: Items in all levels.
-        collides: Whether an integer inside may share its hash with many others.
-    """
-
-    __slots__ = ("collides", "count", "depth", "items", "source")
-
-    def __init__(self, source: Global | None = None) -> None:
-        self.items: list[Any] = []
-        self.source = source
-        self.depth = 1
-        self.count = 0
-        self.collides = False
-
-    @classmethod
-    def of_huge_integer(cls) -> Node:
-        """Return what stands for an integer that may share its hash with many others."""
-        node = cls()
-        node.collides = True
-        return node
-
-    def extend(self, items: Sequence[Any]) -> None:
-        """Add items, within the limits.
-
-        Raises:
-            ValueError: If there are too many, or they are nested too deeply.
-        """
-        self.items += items
-        self.count += len(items)
-        for item in items:
-            if type(item) is Node:
-                self.count += item.count
-                self.collides |= item.collides
-                if item.depth >= self.depth:
-                    self.depth = item.depth + 1
-        if self.depth > MAX_DEPTH:
-            raise ValueError(f"containers are nested more than {MAX_DEPTH} deep")
-        if self.count > MAX_ITEMS:
-            raise ValueError(f"a container holds more than {MAX_ITEMS} items")
 
 
 class Scanner:
@@ -298,14 +182,14 @@ class Scanner:
     def _set_state(self, name: str, argument: Any, taken: list[Any]) -> None:
         target = taken[0]
         source = target.source if isinstance(target, Node) else target
-        if isinstance(source, Global) and TORCHS_OWN.fullmatch(source.module):
+        if isinstance(source, Global) and is_torchs(source):
             self.unsafe.append(f"it sets the state of {'.'.join(source)}")
         self._stack.append(target)
 
     def _fill(self, name: str, argument: Any, taken: list[Any]) -> None:
         """Add items to a container."""
         target, *items = taken
-        if name.startswith("SETITEM") and any(map(_collides, items[::2])):
+        if name.startswith("SETITEM") and any(map(collides, items[::2])):
             raise ValueError("keys of a dictionary are larger than 61 bits")
         source = target.source if isinstance(target, Node) else target
         if isinstance(target, Node):
@@ -334,17 +218,15 @@ class Scanner:
                 case [Global() as inner, _, Node(source=None) as given, *_] if inner != function:
                     return self._is_harmless(inner, given.items)
             return False
-        if function.module == "torch._utils" and function.name in _REBUILDING:
-            view = _view(arguments)
+        if function.module == "torch._utils" and function.name in REBUILDING:
+            view = rebuilt_view(arguments)
             self.views += [view] if view else []
             return view is not None
-        for name in function.spellings & RULES.keys():
-            return RULES[name](arguments)
-        return not TORCHS_OWN.fullmatch(function.module)
+        return is_harmless(function, arguments)
 
     def _announce(self, name: str, argument: Any, taken: list[Any]) -> None:
         """Follow a reference to a storage: ("storage", class, key, location, length[, view])."""
-        parts = _items(taken[0]) if taken else []
+        parts = items_of(taken[0]) if taken else []
         match parts:
             case ["module", Global() as kind, *_]:  # legacy files only
                 self.unsafe.append(f"it holds a module of the class {'.'.join(kind)}")
@@ -356,7 +238,7 @@ class Scanner:
                 raise ValueError("a reference leads to no storage")
         if self.storages.setdefault(key, storage) != storage or length < 0:
             raise ValueError(f"the storage {key} is announced in two ways")
-        match [_items(part) for part in view]:
+        match [items_of(part) for part in view]:
             case [] | [[]]:
                 pass
             case [[str(), int() as offset, int() as part]] if (
@@ -366,55 +248,6 @@ class Scanner:
             case _:
                 raise ValueError(f"the view of the storage {key} lies outside of it")
         self._stack.append(storage)
-
-
-def _items(value: Any) -> list[Any]:
-    return value.items if isinstance(value, Node) else []
-
-
-def _collides(key: Any) -> bool:
-    return isinstance(key, Node) and key.collides
-
-
-def _view(arguments: Sequence[Any]) -> View | None:
-    """Return the tensor that a call rebuilds; None if it is not called as torch.save does."""
-    match arguments:
-        case [Storage() as storage, int() as offset, Node() as size, Node() as stride, *more]:
-            dtype = next((part for part in more if isinstance(part, Global)), None)
-            numbers = [*size.items, *stride.items]
-            if len(size.items) == len(stride.items) and all(type(n) is int for n in numbers):
-                return View(storage, offset, tuple(size.items), tuple(stride.items), dtype)
-    return None
-
-
-def _is_plain(arguments: Sequence[Any]) -> bool:
-    """Whether no argument is a tensor, over which Python would go slowly, or a huge integer."""
-    return not any(
-        isinstance(argument, Storage)
-        or (isinstance(argument, Node) and (argument.collides or _is_torchs(argument.source)))
-        for argument in arguments
-    )
-
-
-def _is_torchs(source: Global | None) -> bool:
-    return source is not None and TORCHS_OWN.fullmatch(source.module) is not None
-
-
-def _are_bytes(arguments: Sequence[Any]) -> bool:
-    """Whether the arguments of bytearray are its content, not a length."""
-    match arguments:
-        case [] | [str() | bytes() | Node(source=None)]:
-            return True
-    return _is_text(arguments)
-
-
-def _is_text(arguments: Sequence[Any]) -> bool:
-    """Whether the arguments are a text and a codec that is linear in its length."""
-    return len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] in _CODECS
-
-
-def _is_any(arguments: Sequence[Any]) -> bool:
-    return True
 
 
 _STEPS = {
@@ -431,21 +264,3 @@ _STEPS = {
     **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Scanner._collect),
 }
 """How the scanner follows each instruction; others raise KeyError."""
-
-RULES: dict[str, Callable[[Sequence[Any]], bool]] = {
-    "_codecs.encode": _is_text,
-    "builtins.bytearray": _are_bytes,
-    "builtins.complex": _is_plain,
-    "builtins.set": _is_plain,
-    "collections.Counter": _is_plain,
-    "collections.OrderedDict": _is_plain,
-    "torch.Size": _is_plain,
-    "torch.device": _is_plain,
-    "torch.serialization._get_layout": _is_plain,
-    "torch.nn.parameter.Parameter": _is_any,
-    "torch._utils._rebuild_meta_tensor_no_storage": _is_any,
-    "torch._utils._rebuild_parameter": _is_any,
-    "torch._utils._rebuild_parameter_with_state": _is_any,
-    "torch._utils._rebuild_sparse_tensor": _is_any,
-}
-"""What torch's safe reader calls, and which arguments torch.save gives it."""

@@ -21,9 +21,10 @@ import pytest
 import torch
 
 from ddrnet.checkpoints import read_state_dict
+from ddrnet.checkpoints.calls import RULES, TORCHS_OWN
 from ddrnet.checkpoints.containers import LEGACY_MAGIC
 from ddrnet.checkpoints.pickles import BLOCKED_MODULES, StandIn, load_pickled
-from ddrnet.checkpoints.scanning import RULES, TORCHS_OWN, Global
+from ddrnet.checkpoints.values import Global
 from ddrnet.errors import CheckpointError, UnsafeCheckpointError
 
 WEIGHTS = {"conv1.0.weight": torch.arange(6.0).reshape(2, 3)}

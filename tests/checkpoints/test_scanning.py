@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddrnet.checkpoints.scanning import Global, Scanner
+from ddrnet.checkpoints.scanning import Scanner
+from ddrnet.checkpoints.values import Global
 
 OBJECTS = {
     "namespace": argparse.Namespace(lr=0.01),
