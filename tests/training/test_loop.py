@@ -84,7 +84,7 @@ def test_own_data_is_recognised_and_divided(tmp_path, capsys):
     data = write_own_data(tmp_path / "lakes", images=8)
     words = ["--data", "auto", "--data-path", data, "--epochs", 1]
     assert run_here(tmp_path / "run", *words) == 1
-    assert "lakes has no split 'train'; it has none." in capsys.readouterr().err
+    assert "lakes has no split 'train'. A split is a folder" in capsys.readouterr().err
     assert run_here(tmp_path / "run", *words, "--val-fraction", 0.25) == 0
     shown = capsys.readouterr().err
     assert "split='train', images=6, classes=2), processes: 1 (cpu)" in shown
@@ -336,7 +336,7 @@ def test_a_missing_validation_set_is_noticed_before_training(tmp_path, capsys):
     data = write_labelled_folder(tmp_path / "data", val_images=0)
     words = ["--data", "folder", "--data-path", data, "--epochs", 1]
     assert run_here(tmp_path / "run", *words) == 1
-    assert f"{data} has no split 'val'; there are train" in capsys.readouterr().err
+    assert f"{data} has no split 'val', only train" in capsys.readouterr().err
     assert run_here(tmp_path / "run", *words, "--validate-every", 0) == 0
 
 
