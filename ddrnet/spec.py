@@ -6,9 +6,10 @@ Loads no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from ddrnet.errors import HubError
 from ddrnet.labels import CITYSCAPES, ClassLabel, class_labels
@@ -17,6 +18,10 @@ from ddrnet.weights import ROWS
 from ddrnet.weights.row import IMAGENET, Metric, Preprocessing, Task, WeightsRow
 
 LIBRARY = "ddrnet"
+
+_SOME_CLASS = ClassLabel("road", (0, 0, 0))
+_SOME_METRIC = Metric("mIoU", 0.5, "CamVid", "val", (360, 480))
+_Row = TypeVar("_Row", ClassLabel, Metric)
 
 CONFIG_VERSION = 1
 """Version of `config.json`; raised when older libraries can no longer read it."""
@@ -157,8 +162,39 @@ class ModelSpec(PartialSpec):
         """The weights row that the training started from, if this version of the library has it."""
         return next((row for row in ROWS if row.name == self.pretrained), None)
 
+    def check_bounds(self) -> None:
+        """Check the bounds of a `config.json`, which come from anywhere.
+
+        Raises:
+            ValueError: If a number is far beyond any DDRNet, or a text cannot be printed.
+        """
+        stages = [depth for _, depth in self.config.fusion_stages]
+        bounds = {
+            "width": (self.config.width, 256),
+            "number of fusion stages": (len(stages), 8),
+            "depth": (max(*self.config.trunk_depths, *stages), 16),
+            "dappm_width": (self.config.dappm_width, 1024),
+            "head_width": (self.config.head_width, 2048),
+            "num_classes": (self.num_classes, 4096),
+            "in_chans": (self.in_chans, 256),
+        }
+        for name, (value, bound) in bounds.items():
+            if value > bound:
+                raise ValueError(f"the {name} is {value}, above the bound of {bound}")
+        if not all(map(math.isfinite, (*self.preprocessing.mean, *self.preprocessing.std))):
+            raise ValueError(f"the preprocessing holds no finite numbers: {self.preprocessing}")
+        for row in self.classes:
+            if not row.name.isprintable() or not row.name.strip():
+                raise ValueError(f"the name of a class cannot be printed: {row.name!a}")
+
     def to_json(self) -> str:
-        """Return the text of `config.json`; equal models give equal texts."""
+        """Return the text of `config.json`; equal models give equal texts.
+
+        Raises:
+            ValueError: If the model is too large for a `config.json`, or a text in it cannot be
+                printed.
+        """
+        self.check_bounds()
         own = {"library": LIBRARY, "config_version": CONFIG_VERSION}
         content = asdict(self) | {"config": self.config.to_dict()}
         order = ("architecture", "config", "num_classes", "in_chans", "aux_head", "upsample")
@@ -177,14 +213,16 @@ class ModelSpec(PartialSpec):
             HubError: If it describes something else, is damaged, or is newer than this library.
         """
         try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise HubError(f"config.json of {place} is not JSON: {error}") from error
+            content = _strict_json(text)
+        except (ValueError, RecursionError) as error:
+            raise HubError(f"config.json of {place} is not strict JSON: {error}") from error
         _check_origin(content, place)
         try:
-            return cls(**_parsed(content))
-        except (TypeError, ValueError, KeyError) as error:
+            spec = cls(**_parsed(content))
+            spec.check_bounds()
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise HubError(f"config.json of {place} is damaged: {error!r}") from error
+        return spec
 
 
 def numbered_classes(count: int) -> tuple[ClassLabel, ...]:
@@ -201,10 +239,30 @@ def numbered_classes(count: int) -> tuple[ClassLabel, ...]:
 def is_own_config(text: str) -> bool:
     """Whether the text of a `config.json` was written by this library."""
     try:
-        content = json.loads(text)
-    except ValueError:
+        content = _strict_json(text)
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("library") == LIBRARY
+
+
+def _strict_json(text: str) -> Any:
+    """Parse JSON; refuse keys that occur twice, and numbers and texts that others cannot show."""
+
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key occurs twice")
+        for part in (*found, *found.values()):
+            if isinstance(part, str) and not part.isprintable():
+                raise ValueError(f"a text cannot be printed: {part[:40]!a}")
+        return found
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number[:40]} is no finite number")
+        return float(number)
+
+    return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
 
 
 def _check_origin(content: Any, place: str) -> None:
@@ -230,14 +288,31 @@ def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
     return plain | {
         "config": DDRNetConfig.from_dict(content["config"]),
         "classes": tuple(
-            ClassLabel(**{**row, "color": tuple(row["color"])}) for row in content["classes"]
+            _alike(ClassLabel(**{**row, "color": tuple(row["color"])}), _SOME_CLASS)
+            for row in content["classes"]
         ),
         "preprocessing": Preprocessing(
             mean=tuple(map(float, content["preprocessing"]["mean"])),
             std=tuple(map(float, content["preprocessing"]["std"])),
         ),
         "metrics": tuple(
-            Metric(**{**metric, "resolution": tuple(metric["resolution"])})
+            _alike(Metric(**{**metric, "resolution": tuple(metric["resolution"])}), _SOME_METRIC)
             for metric in content.get("metrics", ())
         ),
     }
+
+
+def _alike(row: _Row, sample: _Row) -> _Row:
+    """Return a row if its values have the types of a sample.
+
+    Raises:
+        TypeError: If one has not.
+    """
+    for name, expected in vars(sample).items():
+        value = getattr(row, name)
+        parts = (
+            zip(value, expected, strict=True) if type(expected) is tuple else [(value, expected)]
+        )
+        if any(type(part) is not type(like) for part, like in parts):
+            raise TypeError(f"{name} is {value!r}, expected something like {expected!r}")
+    return row

@@ -1,5 +1,6 @@
 """Descriptions of models: merged, checked, written and read again."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -129,3 +130,64 @@ def test_config_json_has_a_fixed_beginning():
 def test_no_torch_is_loaded():
     code = "import sys, ddrnet.spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def changed(**fields):
+    return json.dumps(json.loads(PartialSpec(config=NANO).complete().to_json()) | fields)
+
+
+BIG = NANO.to_dict()
+ROW = {"name": "a", "color": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("[" * 100_000, id="nested"),
+        pytest.param('{"a":' * 100_000, id="nested objects"),
+        pytest.param('{"library": "ddrnet", "library": "ddrnet"}', id="twice"),
+        pytest.param(changed(config=BIG | {"width": 10**6}), id="width"),
+        pytest.param(changed(config=BIG | {"trunk_depths": [2, 10**9]}), id="depth"),
+        pytest.param(changed(config=BIG | {"fusion_stages": [[16, 1]] * 10**4}), id="stages"),
+        pytest.param(changed(config=BIG | {"head_width": 10**9}), id="head"),
+        pytest.param(changed(config=BIG | {"width": 16.5}), id="half a channel"),
+        pytest.param(changed(config=[1, 2]), id="a list as config"),
+        pytest.param(changed(config=None), id="no config"),
+        pytest.param(changed(num_classes=10**9, classes=[]), id="classes"),
+        pytest.param(changed(in_chans=10**9), id="channels"),
+        pytest.param(changed(in_chans=True), id="a truth value as number"),
+        pytest.param(changed(classes=[{**ROW, "name": None}], num_classes=1), id="no name"),
+        pytest.param(changed(classes=[{**ROW, "name": ""}], num_classes=1), id="empty name"),
+        pytest.param(changed(classes=[{**ROW, "name": "\x1b[2J"}], num_classes=1), id="escape"),
+        pytest.param(changed(classes=[{**ROW, "color": "red"}], num_classes=1), id="red"),
+        pytest.param(changed(classes=[{**ROW, "color": [1, 2, 0.5]}], num_classes=1), id="float"),
+        pytest.param(changed(classes=5), id="no list of classes"),
+        pytest.param(changed(classes=[5]), id="no class"),
+        pytest.param(changed(preprocessing={"mean": [1], "std": [1]}), id="one mean"),
+        pytest.param(changed(preprocessing={"mean": 1, "std": 1}), id="no list of means"),
+        pytest.param(changed().replace("0.485", "1e400"), id="1e400"),
+        pytest.param(changed().replace("0.485", "NaN"), id="NaN"),
+        pytest.param(changed().replace("0.485", "9" * 5000), id="a number of 5000 digits"),
+        pytest.param(changed(metrics=[{"name": 5}]), id="metric"),
+        pytest.param(changed(pretrained=["a"]), id="list as name"),
+        pytest.param(changed(task=["segmentation"]), id="list as task"),
+    ],
+)
+def test_a_hostile_config_is_refused(text):
+    with pytest.raises(HubError, match=r"config\.json of here"):
+        ModelSpec.from_json(text, "here")
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+), st.sampled_from(sorted(json.loads(changed()))))  # fmt: skip
+def test_no_value_of_a_config_escapes_as_another_error(value, name):
+    with contextlib.suppress(HubError):
+        ModelSpec.from_json(changed(**{name: value}), "here")
+
+
+def test_what_could_not_be_read_again_is_not_written():
+    classes = class_labels(["a\tb", "c"])
+    with pytest.raises(ValueError, match="cannot be printed"):
+        PartialSpec(config=NANO, classes=classes).complete().to_json()

@@ -18,6 +18,7 @@ from ddrnet.weights.row import HubFile
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
+_LARGEST_CONFIG = 1 << 20  # bytes
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
 
 
@@ -96,6 +97,8 @@ def _find(name: str, filename: str, cache_dir: StrPath | None) -> Path:
 
 
 def _read_text(path: Path, name: str) -> str:
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise HubError(f"{path.name} of {name} is larger than {_LARGEST_CONFIG} bytes")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -72,7 +72,7 @@ def test_weights_of_another_model_are_not_adapted(tuned_model, tmp_path, change,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "not JSON"),
+        (b"{", "not strict JSON"),
         (b"\xff\xfe", "not text"),
         (b"[]", "is not a ddrnet model"),
         (b'{"model_type": "segformer"}', "holds another architecture, 'segformer'"),
