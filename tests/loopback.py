@@ -28,6 +28,7 @@ class Reply:
     stall: float = 0.0  # seconds of silence in the middle of the body
     ranges: bool = True  # whether Range is honoured and an ETag sent
     length: bool = True  # whether Content-Length is sent
+    trickle: float = 0.0  # seconds between bytes
 
 
 @dataclass
@@ -186,6 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[: reply.cut])
                 self.close_connection = True
                 return
+            for byte in body if reply.trickle else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(reply.trickle)
             self.wfile.write(body[:middle])
             self.wfile.flush()
             time.sleep(reply.stall)

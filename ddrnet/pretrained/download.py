@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import html
 import http.client
 import logging
 import os
@@ -13,15 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urljoin
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 from tqdm import tqdm
 
-from ddrnet.errors import WeightsUnavailableError
+from ddrnet.pretrained.connections import SourceError, Watch, opener, watched
 from ddrnet.weights.row import WebFile
 
 logger = logging.getLogger(__name__)
@@ -38,15 +38,25 @@ LONGEST_WAIT = 30.0
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which another attempt may succeed."""
 
+MAX_BYTES = 1 << 30
+"""Size of a download at which it is stopped, if the file's size is not known."""
+
+DEADLINE = 3 * 3600.0
+"""Seconds after which a transfer is given up."""
+
+CONFIRMATIONS = (
+    "https://drive.google.com/",
+    "https://docs.google.com/",
+    "https://drive.usercontent.google.com/",
+)
+"""Addresses to which a page about a large file may lead."""
+
 CHUNK = 1 << 18
-_PAGE_START = 256
+_PAGE_START, _PAGE = 256, 16 << 10  # bytes of a web page that are looked at, and read
+_NUMBER = re.compile("[0-9]{1,18}")
 _WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head)", re.IGNORECASE)
 
 _DROPPED = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-
-
-class SourceError(WeightsUnavailableError):
-    """A source failed; the message gives the reason, and the next source is tried."""
 
 
 def download(source: WebFile, target: Path) -> None:
@@ -61,26 +71,28 @@ def download(source: WebFile, target: Path) -> None:
         OSError: If `target` cannot be written.
     """
     reasons = []
+    limit = source.size if source.size and source.enforced else MAX_BYTES
     for link in source.links:
         try:
-            return _download_link(link, target)
+            return _download_link(link, target, limit)
         except SourceError as error:
             reasons.append(str(error))
     raise SourceError("; ".join(dict.fromkeys(reasons)))
 
 
-def _download_link(link: str, target: Path) -> None:
+def _download_link(link: str, target: Path, limit: int) -> None:
     """Fetch one link; confirm a large download once if a page asks for it."""
     with target.open("wb") as file:
-        page = _Transfer(link, file).run()
-        confirmed = _confirmation_link(page, link)
-        if confirmed:
+        page = _Page.parsed(_Transfer(link, file, limit).run())
+        if page and page.address:
             file.seek(0)
             file.truncate()
-            page = _Transfer(confirmed, file).run()
+            confirmed = urljoin(link, page.address)
+            if not confirmed.startswith(CONFIRMATIONS):
+                raise SourceError(f"a page leads to {confirmed[:80]!r}, which is not followed")
+            page = _Page.parsed(_Transfer(confirmed, file, limit).run())
     if page:
-        match = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
-        title = repr(" ".join(html.unescape(match[1]).split())) if match else "without a title"
+        title = repr(" ".join(page.title.split())) if page.title else "without a title"
         raise SourceError(
             f"got a web page instead of the file ({title}): the link needs a log-in or a "
             "permission, or its quota is used up"
@@ -94,6 +106,7 @@ class _Transfer:
     Attributes:
         link: The address.
         file: The open file; its position is the number of bytes received so far.
+        limit: The most bytes to receive.
         total: Size of the whole body, in bytes; None if the server does not tell it.
         validator: Header value that identifies the version of the body; "" if there is none.
         progress: The progress bar.
@@ -101,6 +114,7 @@ class _Transfer:
 
     link: str
     file: BinaryIO
+    limit: int
     total: int | None = None
     validator: str = ""
     progress: tqdm[None] = field(init=False)
@@ -111,7 +125,7 @@ class _Transfer:
         Raises:
             SourceError: If the server refuses, or the transfer makes no progress.
         """
-        failures, furthest = 0, 0
+        failures, furthest, end = 0, 0, time.monotonic() + DEADLINE
         name = self.link.rsplit("/", 1)[-1][:40]
         # tqdm takes None for: only on a terminal
         disable = True if os.environ.get("TQDM_DISABLE") else None
@@ -124,16 +138,21 @@ class _Transfer:
                     furthest, before = max(furthest, self.file.tell()), furthest
                     failures = 1 if furthest > before else failures + 1
                     _wait_or_give_up(error, failures)
+                    if time.monotonic() > end:
+                        raise SourceError(f"not complete after {DEADLINE:.0f} s") from error
 
     def _advance(self) -> str:
         """Make one request for the missing part."""
-        with _opened(self._request()) as response:
+        with watched() as watch, _opened(self._request(), watch) as response:
             self._start(response)
             with _of_the_connection():
                 chunk = response.read(_PAGE_START)
                 if self.file.tell() == 0 and _WEB_PAGE.match(chunk):
-                    return str((chunk + response.read(CHUNK)).decode(errors="replace"))
+                    return str((chunk + response.read(_PAGE)).decode(errors="replace"))
             while chunk:
+                watch.received += len(chunk)
+                if self.file.tell() + len(chunk) > self.limit:
+                    raise SourceError(f"sends more than {self.limit} bytes")
                 self.file.write(chunk)
                 self.progress.update(len(chunk))
                 with _of_the_connection():
@@ -160,7 +179,11 @@ class _Transfer:
             self.file.seek(0)
             self.file.truncate()
             length = response.headers.get("Content-Length")
-            self.total = int(length) if length and length.isdigit() else None
+            if length is not None and not _NUMBER.fullmatch(length):
+                raise SourceError(f"sends the Content-Length {length[:40]!a}")
+            self.total = None if length is None else int(length)
+            if self.total is not None and self.total > self.limit:
+                raise SourceError(f"has {self.total} bytes, expected at most {self.limit}")
             etag = response.headers.get("ETag", "")
             is_strong = etag and not etag.startswith("W/")  # a weak tag does not identify bytes
             self.validator = etag if is_strong else response.headers.get("Last-Modified", "")
@@ -169,21 +192,18 @@ class _Transfer:
 
 
 @contextmanager
-def _opened(request: Request) -> Iterator[http.client.HTTPResponse]:
-    """Send a request.
+def _opened(request: Request, watch: Watch) -> Iterator[http.client.HTTPResponse]:
+    """Send a request over http or https.
 
     Raises:
         SourceError: If the server redirects to a malformed address, or from https to an insecure
             connection.
     """
     try:
-        response = urlopen(request, timeout=_timeout())
+        response = opener(watch).open(request, timeout=_timeout())
     except ValueError as error:
         raise SourceError(f"redirected to a malformed address: {error}") from error
     with response:
-        if request.full_url.startswith("https:") and not response.url.startswith("https:"):
-            address = response.url.partition("?")[0]
-            raise SourceError(f"redirected from https to {address}")
         yield response
 
 
@@ -224,7 +244,8 @@ def _is_transient(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
-        return f"HTTP {error.code} {error.reason}"
+        words = "".join(letter if letter.isprintable() else "?" for letter in str(error.reason))
+        return f"HTTP {error.code} {words[:80]}"
     if isinstance(error, URLError):
         return f"no connection: {error.reason}"
     if isinstance(error, TimeoutError):
@@ -235,23 +256,57 @@ def _reason(error: Exception) -> str:
 def _retry_after(error: HTTPError) -> float:
     """Return the seconds that a server asks to wait; 0 if it does not ask."""
     value = error.headers.get("Retry-After", "")
-    if value.isdigit():
+    if _NUMBER.fullmatch(value):
         return float(value)
     try:
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return 0.0
 
 
-def _confirmation_link(page: str, link: str) -> str | None:
-    """Return the link behind the button on Google Drive's page about large files."""
-    form = re.search(r'<form[^>]*\bid="download-form".*?</form>', page, re.DOTALL)
-    action = form and re.search(r'\baction="([^"]+)"', form[0])
-    if not form or not action:
-        return None
-    fields = re.findall(r'<input[^>]*\bname="([^"]+)"[^>]*\bvalue="([^"]*)"', form[0])
-    query = urlencode([(name, html.unescape(value)) for name, value in fields])
-    return urljoin(link, f"{html.unescape(action[1])}?{query}")
+class _Page(HTMLParser):
+    """A web page that came in place of a file.
+
+    Attributes:
+        title: Its title.
+        address: The address behind the button of Google Drive's page about large files; "" if the
+            page is another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = self.address = ""
+        self._is_title = self._is_form = False
+        self._fields: dict[str, str] = {}
+
+    @classmethod
+    def parsed(cls, text: str) -> _Page | None:
+        """Parse the text of a page; None if there is none."""
+        page = cls()
+        page.feed(text)
+        return page if text else None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take notice of the title, the form and its fields."""
+        values = {name: value or "" for name, value in attrs}
+        self._is_title = tag == "title"
+        if tag == "form":
+            self._is_form = values.get("id") == "download-form"
+            self._action = values.get("action", "")
+        elif tag == "input" and self._is_form and "name" in values:
+            self._fields[values["name"]] = values.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Put the address together where the form ends."""
+        self._is_title = False
+        if tag == "form" and self._is_form and self._action:
+            self.address = f"{self._action}?{urlencode(self._fields)}"
+            self._is_form = False
+
+    def handle_data(self, data: str) -> None:
+        """Collect the title."""
+        if self._is_title:
+            self.title += data
 
 
 def _timeout() -> float:

@@ -14,7 +14,8 @@ from ddrnet.checkpoints import describe, mismatch, read_state_dict, to_ddrnet
 from ddrnet.errors import CheckpointError, HubError, WeightsUnavailableError
 from ddrnet.files import StrPath, sha256_of, write_atomically
 from ddrnet.pretrained import hub
-from ddrnet.pretrained.download import SourceError, download
+from ddrnet.pretrained.connections import SourceError
+from ddrnet.pretrained.download import download
 from ddrnet.pretrained.inventory import source_groups
 from ddrnet.pretrained.tensors import expected_tensors, read_safetensors, serialize
 from ddrnet.pretrained.weights_cache import CacheFolder, writing_to

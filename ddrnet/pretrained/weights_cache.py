@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.files import PARTIAL, StrPath, sha256_of, write_atomically
-from ddrnet.pretrained.download import SourceError
+from ddrnet.pretrained.connections import SourceError
 from ddrnet.weights.row import Source, WeightsRow
 
 logger = logging.getLogger(__name__)

@@ -1,18 +1,24 @@
 """Plain downloads against a server that misbehaves."""
 
+import contextlib
 import errno
 import http.client
 import io
 import os
+import socket
 import sys
+import threading
 import time
 
 import pytest
 from huggingface_hub import constants
 from loopback import Reply
 
+from ddrnet.pretrained import connections
 from ddrnet.pretrained import download as module
-from ddrnet.pretrained.download import SourceError, download
+from ddrnet.pretrained.connections import SourceError
+from ddrnet.pretrained.download import download
+from ddrnet.weights import ROWS
 from ddrnet.weights.row import WebFile
 
 BODY = os.urandom(700_001)
@@ -84,13 +90,79 @@ def test_a_network_that_goes_away_is_not_taken_for_the_disk(server, tmp_path, mo
     assert server.count("GET") == 2
 
 
-def test_refuses_to_leave_https(server, tmp_path, monkeypatch):
-    elsewhere = server.serve("/file.pth?secret=1", BODY)
-    urlopen = module.urlopen
-    monkeypatch.setattr(module, "urlopen", lambda _, timeout: urlopen(elsewhere, timeout=timeout))
-    with pytest.raises(SourceError) as error:
-        download(WebFile(("https://host/file.pth",)), tmp_path / "file")
-    assert str(error.value) == f"redirected from https to {server.url}/file.pth"
+@pytest.mark.parametrize("link", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"])
+def test_other_protocols_are_not_spoken(server, tmp_path, link):
+    with pytest.raises(SourceError, match="unknown url type"):
+        download(WebFile((link,)), tmp_path / "file")
+    moved = Reply(status=302, headers={"Location": link})
+    with pytest.raises(SourceError, match=r"redirected from http to|HTTP 302"):
+        fetch(server, "/file.pth", moved, folder=tmp_path)
+
+
+def test_every_published_source_is_https():
+    links = [
+        link for row in ROWS for source in row.sources for link in getattr(source, "links", ())
+    ]
+    assert links
+    assert all(link.startswith("https://") for link in links)
+
+
+def test_stops_at_the_known_size(server, tmp_path):
+    link = server.serve("/file.pth", Reply(BODY, length=False))
+    known = WebFile((link,), sha256="0" * 64, size=len(BODY) - 1)
+    with pytest.raises(SourceError, match="sends more than 700000 bytes"):
+        download(known, tmp_path / "file")
+    assert (tmp_path / "file").stat().st_size < len(BODY)
+    server.serve("/file.pth", BODY)
+    with pytest.raises(SourceError, match="has 700001 bytes, expected at most 700000"):
+        download(known, tmp_path / "file")
+
+
+def test_stops_at_a_limit_where_no_size_is_known(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 500_000)
+    for reply in (Reply(BODY, length=False), Reply(BODY)):
+        with pytest.raises(SourceError, match="500000"):
+            fetch(server, "/file.pth", reply, folder=tmp_path)
+
+
+@pytest.mark.parametrize("length", ["\xb2", "1e3", "+5", "-5", "0x10", "9" * 400, ""])
+def test_an_odd_content_length_is_an_error_of_the_source(server, tmp_path, length):
+    reply = Reply(BODY, length=False, headers={"Content-Length": length})
+    with pytest.raises(SourceError, match=r"sends the Content-Length|connection lost|HTTP 400"):
+        fetch(server, "/file.pth", reply, folder=tmp_path)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_trickle_is_cut(server, tmp_path, monkeypatch, length):
+    monkeypatch.setattr(connections, "PERIOD", 0.3)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 5)
+    with pytest.raises(SourceError, match="the server sent less than"):
+        fetch(server, "/file.pth", Reply(BODY, trickle=0.05, length=length), folder=tmp_path)
+
+
+def test_trickling_headers_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "PERIOD", 0.3)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=send_slowly, args=(listening,), daemon=True).start()
+        link = f"http://127.0.0.1:{listening.getsockname()[1]}/file.pth"
+        with pytest.raises(SourceError, match="the server sent less than"):
+            download(WebFile((link,)), tmp_path / "file")
+
+
+def send_slowly(listening):
+    connected, _ = listening.accept()
+    with connected, contextlib.suppress(OSError):
+        connected.sendall(b"HTTP/1.1 200 OK\r\nX-Header: ")
+        while True:
+            connected.sendall(b"x")
+            time.sleep(0.05)
+
+
+def test_a_transfer_ends_at_its_deadline(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "DEADLINE", 0.0)
+    with pytest.raises(SourceError, match="not complete after 0 s"):
+        fetch(server, "/file.pth", Reply(BODY, cut=9), Reply(BODY), folder=tmp_path)
 
 
 def test_a_server_that_always_cuts_but_resumes_gets_there(server, tmp_path):
@@ -154,7 +226,30 @@ def test_takes_the_second_link_and_names_every_reason(server, tmp_path):
         download(WebFile((first, second)), tmp_path / "file")
 
 
-def test_presses_the_button_on_the_page_about_large_files(server, tmp_path):
+@pytest.mark.parametrize(
+    "action",
+    [
+        "file:///etc/hostname",
+        "http://drive.google.com/download",
+        "https://drive.google.com@127.0.0.1/download",
+        "https://drive.google.com.example/download",
+        "//127.0.0.1/download",
+    ],
+)
+def test_a_page_leads_nowhere_but_to_google(server, tmp_path, action):
+    form = f'<form id="download-form" action="{action}"><input name="id" value="a"></form>'
+    with pytest.raises(SourceError, match=r"a page leads to .*, which is not followed"):
+        fetch(server, "/uc?id=abc", f"<html>{form}".encode(), folder=tmp_path)
+
+
+@pytest.mark.parametrize("part", [b"<form", b"<title", b"<!--", b"<input name=x value=y>"])
+def test_a_hostile_page_is_read_in_part(server, tmp_path, part):
+    with pytest.raises(SourceError, match="got a web page"):
+        fetch(server, "/uc?id=abc", b"<html>" + part * 60_000, folder=tmp_path)
+
+
+def test_presses_the_button_on_the_page_about_large_files(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CONFIRMATIONS", (f"{server.url}/",))
     page = """<!DOCTYPE html><html><title>Virus scan warning</title>
         <form id="download-form" action="/download" method="get">
         <input type="submit" id="uc" value="Download anyway"/>
@@ -174,7 +269,9 @@ def test_waits_as_long_as_the_server_asks(server, tmp_path):
     assert time.monotonic() - begin >= 1
 
 
-@pytest.mark.parametrize("value", ["soon", "", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize(
+    "value", ["soon", "", "Wed, 21 Oct 2015 07:28:00 GMT", "\xb2", "Wed, 21 Oct 99999 07:28:00 GMT"]
+)
 def test_an_odd_retry_after_does_not_matter(server, tmp_path, value):
     asked = Reply(status=503, headers={"Retry-After": value})
     assert fetch(server, "/file.pth", asked, Reply(BODY), folder=tmp_path) == BODY

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from ddrnet.errors import WeightsUnavailableError
 from ddrnet.files import write_atomically
-from ddrnet.pretrained.download import SourceError
+from ddrnet.pretrained.connections import SourceError
 from ddrnet.pretrained.weights_cache import CacheFolder, Record, writing_to
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import HubFile, WebFile
