@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -14,10 +16,16 @@ from ddrnet.pretrained.weights_cache import unwritable
 from ddrnet.weights.row import HubFile
 
 
+ORPHAN_AGE = 3600.0
+"""Seconds without a write after which a part of a download counts as left behind."""
+
+
 def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
     """Return the path of a Hub file; fetch it unless the cache has the Hub's current version.
 
-    The Hub's client repeats requests that fail for a moment; nothing is repeated on top of that.
+    The Hub's client repeats requests that fail for a moment; nothing is repeated on top of that. It
+    does not continue a download that broke off: it starts over, and a killed process leaves its
+    part in the cache. Parts that nobody has written to for an hour are deleted first.
 
     Args:
         file: The file. Its content is compared with the hash that the Hub names, not with
@@ -30,6 +38,8 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
     """
     from huggingface_hub import constants, hf_hub_download
 
+    root = Path(cache_dir or constants.HF_HUB_CACHE)
+    _remove_orphans(root / f"models--{file.repo.replace('/', '--')}" / "blobs")
     try:
         fetched = hf_hub_download(
             file.repo,
@@ -41,7 +51,7 @@ def download(file: HubFile, cache_dir: str | Path | None = None) -> Path:
         )
     except _hub_errors() as error:
         if isinstance(error, OSError) and _is_of_the_disk(error):
-            raise unwritable(Path(cache_dir or constants.HF_HUB_CACHE), error) from error
+            raise unwritable(root, error) from error
         raise HubError(_reason(error, file)) from error
     path = Path(fetched)
     _check_transfer(path, file)
@@ -107,6 +117,14 @@ def is_offline() -> bool:
 
     now = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     return now or bool(constants.HF_HUB_OFFLINE)
+
+
+def _remove_orphans(blobs: Path) -> None:
+    """Delete parts of downloads that a killed process left behind."""
+    for part in blobs.glob("*.incomplete"):
+        with suppress(OSError):  # another process deletes it too, or the cache is read-only
+            if time.time() - part.stat().st_mtime > ORPHAN_AGE:
+                part.unlink()
 
 
 def _check_transfer(path: Path, file: HubFile) -> None:

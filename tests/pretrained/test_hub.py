@@ -183,3 +183,25 @@ def test_an_upload_that_is_refused_says_how_to_be_allowed(server, tmp_path):
     result = run_fresh(DRIVER + code, server, tmp_path, HF_TOKEN="hf_secret")
     assert result.startswith("HubError: cannot upload to me/closed")
     assert "hf auth login" in result
+
+
+def test_parts_that_a_killed_process_left_are_deleted(server, tmp_path):
+    server.repos = {"me/good": repo()}
+    old, new = run_fresh(
+        DRIVER
+        + """
+from pathlib import Path
+from huggingface_hub import constants
+blobs = Path(constants.HF_HUB_CACHE) / "models--me--good" / "blobs"
+blobs.mkdir(parents=True)
+old, new = blobs / "0a.1b.incomplete", blobs / "0a.2c.incomplete"
+for part in (old, new):
+    part.write_bytes(bytes(1000))
+os.utime(old, (0, 0))
+assert fetch("me/good").endswith("model.safetensors")
+report([old.exists(), new.exists()])
+""",
+        server,
+        tmp_path,
+    )
+    assert (old, new) == (False, True), "another process may still write the newer one"
