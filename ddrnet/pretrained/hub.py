@@ -15,7 +15,6 @@ from ddrnet.files import sha256_of
 from ddrnet.pretrained.weights_cache import unwritable
 from ddrnet.weights.row import HubFile
 
-
 ORPHAN_AGE = 3600.0
 """Seconds without a write after which a part of a download counts as left behind."""
 
