@@ -319,6 +319,14 @@ def test_the_config_beside_a_file_names_classes_and_normalisation(saved, name):
     assert again.preprocessing == model.preprocessing
 
 
+def test_the_config_beside_a_file_below_the_home_folder_is_found(saved, monkeypatch):
+    model, folder = saved
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(folder.parent))
+    again = ddrnet.create_model(None, checkpoint_path="~/saved/model.safetensors")
+    assert again.classes == model.classes
+
+
 def test_a_config_of_another_model_beside_a_file_is_refused(saved):
     _, folder = saved
     other = ddrnet.create_model("ddrnet_23_nano", num_classes=5)

@@ -73,7 +73,7 @@ def read_spec_beside(weights: StrPath) -> ModelSpec | None:
     Raises:
         HubError: If the file is damaged, or newer than this library.
     """
-    path = Path(weights)
+    path = Path(weights).expanduser()
     config = path.with_name(CONFIG_NAME)
     if path.name != WEIGHTS_NAME or not config.is_file():
         return None
