@@ -78,7 +78,10 @@ class SegmentationFolder(FileDataset):
             table = label_table(class_names, ignore_values=ignore_values, hint=_HINT)
         scan = scan_folders(Path(images), Path(labels), label_suffix, table, names)
         super().__init__(
-            scan.complete_samples("set of images with labels", Path(images)),
+            scan.complete_samples(
+                f"split {split!r} of images with labels" if split else "set of images with labels",
+                Path(images),
+            ),
             table.classes,
             transforms=transforms,
             label_dtype=label_dtype,
@@ -119,6 +122,8 @@ def scan_folders(
     ]
     if names is not None:
         wanted = list(names)
+        if not wanted:
+            problems.append("the list of the split names no image")
         problems += [
             f"{images / name} is listed and missing" for name in wanted if name not in image_files
         ]

@@ -107,7 +107,8 @@ class OwnData:
             selects all samples.
 
         Raises:
-            ValueError: If the split does not exist, or `val_fraction` contradicts the splits.
+            ValueError: If the split does not exist, `val_fraction` contradicts the splits, or there
+                are fewer than two images to divide.
         """
         if val_fraction is not None:
             return self.images, self.labels, self._drawn(split, val_fraction, seed)
@@ -140,8 +141,12 @@ class OwnData:
             )
         paths = filter(is_image_file, self.images.rglob("*"))
         names = [_sample_name(path.relative_to(self.images).as_posix()) for path in paths]
+        if len(names) < 2:
+            raise ValueError(
+                f"val_fraction divides at least 2 images, {self.images} holds {len(names)}"
+            )
         names.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-        count = min(max(1, round(val_fraction * len(names))), max(1, len(names) - 1))
+        count = min(max(1, round(val_fraction * len(names))), len(names) - 1)
         return sorted(names[:count] if split == "val" else names[count:])
 
 

@@ -84,6 +84,14 @@ def test_a_listed_image_that_is_missing_is_named(tmp_path):
         open_dataset(tmp_path)
 
 
+def test_a_list_without_names_is_no_split(tmp_path):
+    write_own(tmp_path, ["a"])
+    (tmp_path / "train.txt").write_text("\n")
+    with pytest.raises(DatasetError, match=r"split 'train' .*\n.*list of the split names no image"):
+        open_dataset(tmp_path, split="train")
+    assert scan_every_split(tmp_path)["train"].problems
+
+
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.99])
 def test_a_fraction_parts_own_data_once_and_for_all(tmp_path, fraction):
     write_own(tmp_path, [f"{k:02d}" for k in range(20)])
@@ -100,6 +108,11 @@ def test_a_fraction_parts_own_data_once_and_for_all(tmp_path, fraction):
 def test_fractions_lie_between_0_and_1(tmp_path, fraction):
     with pytest.raises(ValueError, match="between 0 and 1"):
         open_dataset(write_own(tmp_path, ["a", "b"]), val_fraction=fraction)
+
+
+def test_a_single_image_cannot_be_divided(tmp_path):
+    with pytest.raises(ValueError, match=r"at least 2 images, .*images holds 1"):
+        open_dataset(write_own(tmp_path, ["a"]), split="train", val_fraction=0.5)
 
 
 def test_classes_come_from_the_file_before_the_caller(tmp_path):
