@@ -112,12 +112,15 @@ def scan_every_split(root: StrPath) -> dict[str, Scan]:
     """Return the samples and the problems of every split of a data set.
 
     Raises:
-        DatasetError: If the folder holds no known data set, or `classes.txt` is missing.
+        DatasetError: If the folder holds no known data set or no split, or `classes.txt` is
+            missing.
     """
     folder = Path(root).expanduser()
     kind = recognise(folder)
     if kind == "cityscapes":
-        return cityscapes.scan_every_split(folder)
+        if found := cityscapes.scan_every_split(folder):
+            return found
+        raise Scan((), ("leftImg8bit has no split",), _EXPECTED[:1]).error("data set", folder)
     if kind == "camvid":
         return camvid.scan_every_split(folder)
     own = OwnData(folder)

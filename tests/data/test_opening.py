@@ -71,6 +71,12 @@ def test_every_split_of_cityscapes_is_scanned(tmp_path):
     }
 
 
+def test_cityscapes_without_a_split_is_refused(tmp_path):
+    (tmp_path / "leftImg8bit/validation").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"(?s)leftImg8bit has no split.*leftImg8bit/val/CITY"):
+        scan_every_split(tmp_path)
+
+
 def test_every_listed_split_of_camvid_is_scanned(tmp_path):
     for split in ("train", "val"):
         (tmp_path / f"{split}.txt").write_text(f"/x/{split}/a.png /x/{split}annot/a.png\n")
