@@ -105,6 +105,8 @@ def main() -> None:
     optimizer = torch.optim.SGD(groups, args.lr, momentum=0.9)
     # The wrapped model trains; `network` holds the same parameters, for validation and saving.
     model, optimizer, loader = accelerator.prepare(network, optimizer, loader)
+    if len(loader) == 0:
+        raise SystemExit(f"{train_set} has fewer images than a step takes: lower --batch-size")
     # A prepared schedule would step once per process; this one steps once per batch.
     schedule = PolynomialLR(optimizer, total_iters=args.epochs * len(loader), power=0.9)
 

@@ -14,18 +14,22 @@ import ddrnet
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train.py"
 
 
-def train(folder, *launcher):
+def run(folder, *launcher, batch_size=2):
     write_cityscapes(folder / "data", {"train": {"ulm": 4}, "val": {"ulm": 2}}, size=(64, 96))
     words = (
         f"{EXAMPLE} --model ddrnet_23_nano.camvid --lr 0.001 --epochs 2 --data-path {folder}/data "
-        f"--batch-size 2 --crop-size 64 --workers 0 --cpu --output {folder}/run"
+        f"--batch-size {batch_size} --crop-size 64 --workers 0 --cpu --output {folder}/run"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *launcher, *words.split()],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
+
+
+def train(folder, *launcher):
+    done = run(folder, *launcher)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -42,6 +46,15 @@ def test_one_process_trains_validates_and_keeps_the_best_weights(tmp_path):
     assert ddrnet.evaluate(model, held_out).mean_iou == pytest.approx(best, abs=1e-3)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert len(events.Scalars("val/mean_iou")) == 2
+
+
+def test_fewer_images_than_a_batch_are_refused(tmp_path):
+    done = run(tmp_path, batch_size=5)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "images=4, classes=19) has fewer images than a step takes: lower --batch-size"
+    )
+    assert not (tmp_path / "run" / "best").exists()
 
 
 @pytest.mark.slow
