@@ -77,7 +77,10 @@ class CrossEntropyLoss(_PixelLoss):
         super().__init__(class_weights, ignore_index)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W)."""
+        """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W).
+
+        Without a pixel that counts it is 0, with gradients of 0.
+        """
         losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
         weights = self._pixel_weights(target, valid, losses)  # (N, H, W)
         total = weights.sum()
@@ -133,7 +136,10 @@ class OhemCrossEntropyLoss(_PixelLoss):
         self.min_kept_fraction = min_kept_fraction
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W)."""
+        """Return the loss of `logits` (N, K, h, w), at any stride, for `target` (N, H, W).
+
+        Without a pixel that counts it is 0, with gradients of 0.
+        """
         losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
         probability = (-losses.detach()).exp()  # (N, H, W)
         # A pixel whose loss is NaN is kept, so that divergence shows in the result.
@@ -143,6 +149,8 @@ class OhemCrossEntropyLoss(_PixelLoss):
 
     def _bound(self, probability: Tensor, valid: Tensor) -> Tensor:
         """Return max(threshold, p) without making an accelerator wait."""
+        if probability.numel() == 0:
+            return probability.new_tensor(self.threshold)
         min_kept = self.min_kept
         if self.min_kept_fraction is not None:
             min_kept = round(self.min_kept_fraction * probability.numel())

@@ -1,5 +1,6 @@
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,21 @@ def test_an_ignored_batch_gives_zero_and_zero_gradients(criterion, weights, devi
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
+@pytest.mark.parametrize(
+    "criterion",
+    [CrossEntropyLoss, OhemCrossEntropyLoss, partial(OhemCrossEntropyLoss, min_kept_fraction=0.1)],
+)
+def test_an_empty_batch_gives_zero_and_zero_gradients(criterion, weights, device):
+    logits = torch.randn(0, 3, 4, 4, device=device, requires_grad=True)
+    empty = torch.zeros(0, 32, 32, dtype=torch.uint8, device=device)
+    criterion = AuxiliaryLoss(criterion(class_weights=weights)).to(device)
+    loss = criterion(SegmentationOutput(logits, logits), empty)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.shape == logits.shape
 
 
 def test_no_kept_pixel_gives_zero_and_zero_gradients():
