@@ -69,3 +69,21 @@ def test_a_command_leaves_logging_as_it_was():
     before = logger.level, list(logger.handlers)
     assert main(["list"]) == 0
     assert (logger.level, logger.handlers) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(2, "No such file", b"a\xffb.png"), "a\\udcffb.png: No such file"),
+        (ValueError("\x1b[31mred\n\n and  more"), "\\x1b[31mred and more"),
+        (ValueError(""), "ValueError"),
+        (OSError("no number"), "no number"),
+    ],
+)
+def test_an_error_is_one_line_that_cannot_steer_the_terminal(error, line, capsys, monkeypatch):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("ddrnet.cli.demo.run", fail)
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == f"ddrnet: error: {line}\n"

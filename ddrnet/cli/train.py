@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -133,7 +134,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from ddrnet import training
 
-    folder = training.train(settings) if resumed is None else training.resume(resumed, **given)
+    # An error of TensorBoard's thread comes back in the next call, which ends the training.
+    threading.excepthook = lambda _: None
+    try:
+        folder = training.train(settings) if resumed is None else training.resume(resumed, **given)
+    finally:
+        threading.excepthook = threading.__excepthook__
     if logger.isEnabledFor(logging.INFO):
         weights = folder / ("best" if (folder / "best").exists() else "last")
         print(f"predict with: ddrnet predict photos --model {shlex.quote(f'local-dir:{weights}')}")

@@ -10,7 +10,7 @@ import pickle
 import random
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from ddrnet.training.settings import Settings
 
 KEPT = 2
 """Number of checkpoints in a folder; the older one is the fallback if the newer is damaged."""
+
+DAMAGED = ".damaged"
+"""Suffix of checkpoints that were found damaged; they are kept, but no longer counted."""
 
 _ADJUSTABLE = {"weight_decay", "momentum"}
 """Optimizer options that a resumed run may change; the schedule sets the learning rate."""
@@ -96,7 +99,7 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, An
 
 
 def read(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the newest intact checkpoint and its contents; damaged ones are logged.
+    """Return the newest intact checkpoint and its contents; damaged ones are set aside.
 
     Args:
         path: The folder of a run, or a checkpoint to begin at.
@@ -117,8 +120,18 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
     for candidate in candidates:
         try:
             return candidate, _verified(candidate)
-        except (ValueError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-            logger.warning("%s is damaged (%s); trying the previous one", candidate, error)
+        except OSError as error:
+            logger.warning("%s cannot be read (%s); trying the previous one", candidate, error)
+        except (ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            # Under its name, it would count as one of the newest and drive an intact one out.
+            with suppress(OSError):  # another process does the same, or the folder is read-only
+                candidate.rename(candidate.with_name(f"{candidate.name}{DAMAGED}"))
+            logger.warning(
+                "%s is damaged (%s) and is now called *%s; trying the previous one",
+                candidate,
+                error,
+                DAMAGED,
+            )
     raise CheckpointError(f"every checkpoint of {folder} is damaged: start a new run")
 
 

@@ -21,7 +21,12 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_taken(tmp_path, c
     new.write_bytes(data)
     assert run_checkpoints.read(tmp_path) == (old, {"step": 1})
     assert new.name in caplog.text
-    old.write_bytes(b"")
+    assert new.with_name(f"{new.name}.damaged").read_bytes() == data, "set aside, not deleted"
+    run_checkpoints.write(tmp_path, 3, {"step": 3})
+    assert old.exists(), "the damaged one does not count as one of the two newest"
+    run_checkpoints.write(tmp_path, 3, {"step": 3})
+    for path in tmp_path.glob("*.pt"):
+        path.write_bytes(b"")
     with pytest.raises(ddrnet.CheckpointError, match="every checkpoint"):
         run_checkpoints.read(tmp_path)
 
