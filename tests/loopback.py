@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Reply:
-    """What one request for a plain file gets."""
+    """The reply to one request for a plain file."""
 
     body: bytes = b""
     status: int = 200
@@ -89,7 +89,7 @@ class Loopback:
         return f"http://127.0.0.1:{self.http.server_port}"
 
     def link(self, link):
-        """The address here of a link elsewhere: only the host is another one."""
+        """Return the address on this server that stands for a link to another host."""
         parts = urlsplit(link)
         return f"{self.url}/{parts.netloc}{parts.path}{'?' * bool(parts.query)}{parts.query}"
 
@@ -113,7 +113,7 @@ class Loopback:
         return replace(row, sources=tuple(sources))
 
     def count(self, method, part=""):
-        """How many requests of `method` had `part` in their path."""
+        """Count the requests of `method` with `part` in their path."""
         return sum(m == method and part in path for m, path in self.requests)
 
     def next_reply(self, path):

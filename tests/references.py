@@ -42,7 +42,7 @@ def plain_normalisation(image):
 
 
 def plain_training_sample(image_path, labels_path, rows, crop_size, scale, rng):
-    """What published training code does for one sample, `rng` a `random.Random`.
+    """Prepare one sample as published training code does; `rng` is a `random.Random`.
 
     Decode, map the ids of `rows` one by one, resize the whole image, normalise, crop, flip.
     """

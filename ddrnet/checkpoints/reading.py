@@ -58,7 +58,7 @@ _OTHER_FORMATS = (
     (rb"(?s).{257}ustar", "a tar archive: unpack it if the checkpoint is inside"),
     (rb"[\t\n\r -~]+$", "a text file"),
 )
-"""How files of other formats begin, and what the error says about them."""
+"""Patterns of the first bytes of other formats, and the text of the error about each."""
 
 
 def read_state_dict(path: StrPath) -> dict[str, Tensor]:

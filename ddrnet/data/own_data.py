@@ -20,7 +20,7 @@ _LISTS = ("train", "trainval", "val", "test")
 """Names of lists that count as splits; another file NAME.txt may be a readme."""
 
 _SPLIT_FOLDERS = {*_LISTS, "training", "valid", "validation", "testing"}
-"""Folder names, in lower case, of which one shows that the folders of a data set are splits."""
+"""Folder names, in lower case; if one of them is there, all folders beside it are splits."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class OwnData:
         return sorted(folders)
 
     def default_split(self, val_fraction: float | None = None) -> str | None:
-        """Return `val`, or None, which stands for all images, where there are no splits.
+        """Return `val`; without splits None, which selects all images.
 
         Raises:
             ValueError: If there are splits, but no `val`.

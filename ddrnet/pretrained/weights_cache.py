@@ -29,7 +29,7 @@ Verification = Literal[
     "as others report",
     "recorded locally, not verified",
 ]
-"""How well a file is known to be the published one, the best first."""
+"""Degrees of certainty that a file is the published one, the highest first."""
 
 
 class Verdict(NamedTuple):

@@ -74,7 +74,7 @@ def _fill_by_class(out: Tensor, image: Tensor) -> None:
 
 
 class _Axis(NamedTuple):
-    """How output pixels lie in the cells between input pixels, along one axis.
+    """The assignment of output pixels to the cells between input pixels, along one axis.
 
     Cell i lies between the input pixels i - 1 and i; the first and the last one have both corners
     on the outermost pixel.

@@ -38,7 +38,7 @@ def test_detects_how_stages_are_numbered(family, model):
 
 
 def test_mmsegmentation_without_its_prefix_is_not_mistaken():
-    """Its backbone files may lack `backbone.`; super-gradients once began so too."""
+    """Keys without `backbone.` also occur in old files of super-gradients."""
     keys = [key.removeprefix("backbone.") for key in golden_data.keys("mmseg")["ddrnet_23"]]
     assert detect_dialect(keys) == Dialect("mmseg", "", ("1", "2"))
 

@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 """Largest difference, as a fraction of the largest logit; the reference is float32 itself."""
 
 QUICK = ("ddrnet_23_slim.128x256", "136x200")
-"""Of the small model both recorded sizes are compared in the fast suite, of the others one."""
+"""The fast suite compares both recorded sizes of the small model, and one of the others."""
 
 RECORDED = [
     pytest.param(

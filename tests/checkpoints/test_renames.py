@@ -142,7 +142,7 @@ _FUSION = {"compression3.0.weight": torch.ones(1)}
 
 
 def test_a_bias_that_is_there_stays():
-    """Whoever converted mmsegmentation's backbone files may have kept them."""
+    """Converted backbone files of mmsegmentation may have kept the biases of the stem."""
     bias = torch.ones(32)
     keys = golden_data.keys("mmseg")["ddrnet_23_slim"]
     state = {key.removeprefix("backbone."): value for key, value in meta_state(keys).items()}
@@ -174,7 +174,7 @@ def test_a_classifier_keeps_its_backbone(model, count):
 
 
 def _network(config):
-    """A network in evaluation mode, none of whose numbers is at its default."""
+    """Return a network in evaluation mode that holds no default value."""
     model = DDRNet(config, aux_head=True).eval()
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():

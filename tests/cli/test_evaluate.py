@@ -33,7 +33,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def run(checkpoint, capsys):
-    """Run `ddrnet evaluate`; its exit code, output and error output."""
+    """Run `ddrnet evaluate`; return its exit code, output and error output."""
 
     def run(*arguments, weights=("--checkpoint", checkpoint)):
         command = ["evaluate", *arguments, *weights, "--workers", "0", "--device", "cpu"]

@@ -49,7 +49,7 @@ def photo(tmp_path):
 
 @pytest.fixture
 def predict(tmp_path, checkpoint, capsys):
-    """Run `ddrnet predict` into tmp_path/out; its exit code, output and error output."""
+    """Run `ddrnet predict` into tmp_path/out; return exit code, output and error output."""
 
     def run(*arguments, weights=("--checkpoint", checkpoint)):
         command = ["predict", *arguments, *weights, "--out", tmp_path / "out", "--device", "cpu"]

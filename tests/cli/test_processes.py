@@ -10,7 +10,7 @@ from ddrnet.predictor import pipeline
 
 @pytest.fixture
 def group(monkeypatch):
-    """Two processes as torchrun starts them, of which this is the second; what is called."""
+    """Act as the second of two processes of torchrun; return the calls to the process group."""
     calls = []
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)

@@ -50,7 +50,7 @@ def test_padding_lies_below_and_right_in_image_and_labels_alike(size, crop, scal
     ("factor", "crop"), [(0.5, (4, 6)), (1, (5, 7)), (2, (12, 18)), (3, (12, 15))]
 )
 def test_a_crop_is_that_of_the_resized_image(factor, crop):
-    """Where the window lies on whole pixels of both; the outermost source pixel is left out."""
+    """The window lies on whole pixels of both images; the outermost source pixel is left out."""
     image, _ = sample(12, 20)
     places = torch.arange(240, dtype=torch.uint8).view(12, 20)
     size = int(20 * factor), int(12 * factor)

@@ -19,7 +19,7 @@ SLIM = "ddrnet_23_slim"
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run the example on a small tree; what it prints."""
+    """Run the example on a small tree; return the printed lines."""
     write_cityscapes(tmp_path, {"val": {"ulm": 2}}, size=(64, 96))
 
     def run(*arguments, data=tmp_path):

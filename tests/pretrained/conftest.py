@@ -1,4 +1,4 @@
-"""What the tests of fetching and saving share: a server, and disks that refuse."""
+"""Fixtures of the tests of fetching and saving: a server, and disks that refuse."""
 
 import shutil
 import subprocess

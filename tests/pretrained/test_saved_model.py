@@ -60,7 +60,7 @@ def test_config_that_cannot_be_used(tuned_model, tmp_path, fields, message):
     ids=["other classes", "left over", "missing"],
 )
 def test_weights_of_another_model_are_not_adapted(tuned_model, tmp_path, change, message):
-    """Or parts of a repository's model would be random without anybody having asked for it."""
+    """Adapting them would leave parts of the model untrained without a word."""
     save_pretrained(tuned_model, tmp_path)
     state = {**load_file(tmp_path / "model.safetensors"), **change}
     state = {key: tensor for key, tensor in state.items() if tensor is not None}

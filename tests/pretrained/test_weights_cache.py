@@ -96,7 +96,7 @@ def test_a_full_disk_is_named(small_disk):
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    """As filelock says it before it falls back by itself."""
+    """Older releases of filelock raise NotImplementedError instead of falling back."""
 
     def acquire(*_, **__):
         raise NotImplementedError

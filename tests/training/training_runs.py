@@ -48,7 +48,7 @@ def resumed(folder, *words):
 
 
 def given(words):
-    """What the command reads from these words."""
+    """Return the settings that the command reads from these words."""
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
     return given_settings(parser.parse_args(["train", *map(str, words)]))

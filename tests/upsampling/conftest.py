@@ -21,7 +21,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.fixture
 def largest_tensor():
-    """A context that tells the elements of the largest floating-point tensor made inside."""
+    """A context that records the size of the largest floating-point tensor made inside."""
 
     @contextmanager
     def watch():

@@ -41,7 +41,7 @@ EPSILON = torch.finfo(torch.float32).eps
 
 
 def trailing(labels, logits):
-    """How far the class of each pixel trails the leading one, in exact positions and float64."""
+    """Return the gap between each pixel's class and the leading one, in float64."""
     exact = F.interpolate(logits.double(), labels.shape[1:], mode="bilinear", align_corners=False)
     return exact.amax(1) - exact.gather(1, labels.long().unsqueeze(1)).squeeze(1)
 
