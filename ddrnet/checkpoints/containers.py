@@ -109,7 +109,7 @@ def _stored(file: BinaryIO, entry: zipfile.ZipInfo) -> bytes:
     """Return the content of an uncompressed entry; torch can leave its checksum out."""
     if entry.file_size > MAX_PICKLE:
         raise ValueError(f"{entry.filename} is larger than {MAX_PICKLE} bytes")
-    file.seek(entry.header_offset)
+    file.seek(max(entry.header_offset, 0))  # a crafted directory may place it before the file
     signature, *lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     file.seek(sum(lengths), os.SEEK_CUR)
     content = file.read(entry.file_size)

@@ -191,6 +191,8 @@ class Scanner:
         target, *items = taken
         if name.startswith("SETITEM") and any(map(collides, items[::2])):
             raise ValueError("keys of a dictionary are larger than 61 bits")
+        if isinstance(target, Storage) or (isinstance(target, Node) and is_torchs(target.source)):
+            self.unsafe.append("it sets items of a tensor")  # torch below 2.10 writes anywhere
         source = target.source if isinstance(target, Node) else target
         if isinstance(target, Node):
             target.extend(items)

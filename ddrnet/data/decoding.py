@@ -111,8 +111,7 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
     with _opened(path, max_pixels) as image:
         if image.format == "JPEG":
             raise ValueError("JPEG blurs label values; labels need PNG")
-        # 16 grey bits open as "I;16", below Pillow 10.3 as "I".
-        if _raw_mode(image).endswith(";16B") and image.mode not in {"I;16", "I"}:
+        if _raw_mode(image).endswith(";16B") and image.mode != "I;16":
             raise ValueError("colours of labels have 8 bits per channel, got 16")
         if image.mode in {"RGB", "RGBA"}:
             return np.array(image.convert("RGB"))

@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urljoin
 from urllib.request import Request
 
 from tqdm import tqdm
 
 from ddrnet.pretrained.connections import SourceError, Watch, opener, watched
+from ddrnet.pretrained.web_page import WebPage
 from ddrnet.weights.row import WebFile
 
 logger = logging.getLogger(__name__)
@@ -83,14 +83,14 @@ def download(source: WebFile, target: Path) -> None:
 def _download_link(link: str, target: Path, limit: int) -> None:
     """Fetch one link; confirm a large download once if a page asks for it."""
     with target.open("wb") as file:
-        page = _Page.parsed(_Transfer(link, file, limit).run())
+        page = WebPage.parsed(_Transfer(link, file, limit).run())
         if page and page.address:
             file.seek(0)
             file.truncate()
             confirmed = urljoin(link, page.address)
             if not confirmed.startswith(CONFIRMATIONS):
                 raise SourceError(f"a page leads to {confirmed[:80]!r}, which is not followed")
-            page = _Page.parsed(_Transfer(confirmed, file, limit).run())
+            page = WebPage.parsed(_Transfer(confirmed, file, limit).run())
     if page:
         title = repr(" ".join(page.title.split())) if page.title else "without a title"
         raise SourceError(
@@ -262,51 +262,6 @@ def _retry_after(error: HTTPError) -> float:
         return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
     except (ValueError, OverflowError, OSError):
         return 0.0
-
-
-class _Page(HTMLParser):
-    """A web page that came in place of a file.
-
-    Attributes:
-        title: Its title.
-        address: The address behind the button of Google Drive's page about large files; "" if the
-            page is another one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.title = self.address = ""
-        self._is_title = self._is_form = False
-        self._fields: dict[str, str] = {}
-
-    @classmethod
-    def parsed(cls, text: str) -> _Page | None:
-        """Parse the text of a page; None if there is none."""
-        page = cls()
-        page.feed(text)
-        return page if text else None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take notice of the title, the form and its fields."""
-        values = {name: value or "" for name, value in attrs}
-        self._is_title = tag == "title"
-        if tag == "form":
-            self._is_form = values.get("id") == "download-form"
-            self._action = values.get("action", "")
-        elif tag == "input" and self._is_form and "name" in values:
-            self._fields[values["name"]] = values.get("value", "")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Put the address together where the form ends."""
-        self._is_title = False
-        if tag == "form" and self._is_form and self._action:
-            self.address = f"{self._action}?{urlencode(self._fields)}"
-            self._is_form = False
-
-    def handle_data(self, data: str) -> None:
-        """Collect the title."""
-        if self._is_title:
-            self.title += data
 
 
 def _timeout() -> float:

@@ -143,6 +143,7 @@ def with_pickle(instructions):
                            for k in range(1, 3000)) + b"u",
             "larger than 61 bits", id="colliding keys",
         ),
+        pytest.param(b"ctorch\nSize\n)RK\x00K\x01s", "sets items", id="items of a tensor"),
         pytest.param(b"c__builtin__\nset\nK\x05R", "are no tuple", id="no tuple"),
     ],
 )  # fmt: skip

@@ -242,7 +242,7 @@ def test_a_page_leads_nowhere_but_to_google(server, tmp_path, action):
         fetch(server, "/uc?id=abc", f"<html>{form}".encode(), folder=tmp_path)
 
 
-@pytest.mark.parametrize("part", [b"<form", b"<title", b"<!--", b"<input name=x value=y>"])
+@pytest.mark.parametrize("part", [b"<form", b"<title", b"<!--", b"<input name=x value=y>", b"<![x"])
 def test_a_hostile_page_is_read_in_part(server, tmp_path, part):
     with pytest.raises(SourceError, match="got a web page"):
         fetch(server, "/uc?id=abc", b"<html>" + part * 60_000, folder=tmp_path)
