@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _PROCESSORS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -39,6 +39,9 @@ class Settings:
     """The settings of a run; each field is the option of `ddrnet train` with the same name.
 
     `ddrnet train --help` describes every field. The defaults are those of the recipe `single-gpu`.
+
+    Raises:
+        ValueError: If a setting with a fixed list of values has another one.
     """
 
     data: Literal["auto", "cityscapes", "camvid", "folder", "synthetic"] = _option(
@@ -145,6 +148,12 @@ class Settings:
     save_every: int = _option(
         0, "steps between checkpoints inside an epoch; 0 saves after epochs only"
     )
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Settings).items():
+            value = getattr(self, name)
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise ValueError(f"{name} is one of {', '.join(get_args(hint))}, got {value!r}")
 
     @property
     def folder(self) -> str:

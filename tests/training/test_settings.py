@@ -21,6 +21,14 @@ def test_changes_replace_and_the_rest_stays():
         settings.changed({"taste": 1, "colour": 1})
 
 
+@pytest.mark.parametrize("name", ["data", "loss", "class_weights", "precision"])
+def test_a_value_that_is_not_in_the_list_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} is one of .*, got 'OHEM'"):
+        Settings(**{name: "OHEM"})
+    with pytest.raises(ValueError, match=f"{name} is one of"):
+        Settings().changed({name: None})
+
+
 def test_as_json_all_can_be_read_back():
     settings = Settings(scale=(0.25, 4.0))
     assert json.loads(settings.to_json()) == json.loads(json.dumps(vars(settings)))
