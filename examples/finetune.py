@@ -2,7 +2,7 @@
 
     python examples/finetune.py IMAGES MASKS --classes water grass "everything else"
 
-A mask is a PNG of the name of its image; each pixel holds the number of its class, in the order
+A mask is a PNG with the name of its image; each pixel holds the number of its class, in the order
 given, or 255 where it is ignored. The result is a folder for
 `ddrnet predict photos --model local-dir:finetuned`.
 """
