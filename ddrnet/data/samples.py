@@ -116,7 +116,7 @@ def _of_colors(values: NDArray[np.uint8], table: LabelTable, path: Path) -> NDAr
         raise DatasetError(
             f"{path} holds colours that {table.name} does not have: {_shortened(colors)}; "
             f"expected those of its {len(table.rows)} rows, or a PNG of label values. Give each "
-            "class its colour: {'water': (0, 0, 255)} in Python, 'water 0 0 255' in classes.txt. To "
+            "class its colour: {'water': (0, 0, 255)} in Python, 'water 0 0 255' in classes.txt; "
             "ignore a colour: ClassLabel('void', (9, 9, 9), 255), or 'void 9 9 9 ignore' there"
         )
     return train_ids[codes]

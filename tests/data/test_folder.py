@@ -53,7 +53,7 @@ def test_rows_with_colors_read_color_labels(tmp_path):
     assert read(tmp_path, rows)[0][1].unique().tolist() == [1]
     with pytest.raises(DatasetError, match=r"holds colours .*\(200, 0, 0\).*'water 0 0 255'"):
         read(tmp_path)[0]
-    with pytest.raises(DatasetError, match=r"ignore a colour: ClassLabel\('void', \(9, 9, 9\), 255"):
+    with pytest.raises(DatasetError, match=r"ignore a colour: ClassLabel\('void', \(9, 9, 9\)"):
         read(tmp_path, rows[:1])[0]
     void = ClassLabel("void", (200, 0, 0), 255)
     assert read(tmp_path, [rows[0], void])[0][1].unique().tolist() == [255]
