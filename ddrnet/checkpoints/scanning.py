@@ -150,11 +150,11 @@ class Scanner:
         taken: list[Any] = []
         if name in _TO_MARK:
             taken, self._stack = self._stack, self._below.pop()
-        start = len(self._stack) - _TAKES[name]
-        if start < 0:
-            raise LookupError(f"{name} finds too few values")
-        taken = self._stack[start:] + taken
-        del self._stack[start:]
+        if count := _TAKES[name]:
+            if count > len(self._stack):
+                raise LookupError(f"{name} finds too few values")
+            taken = self._stack[-count:] + taken
+            del self._stack[-count:]
         return taken
 
     def _start(self, name: str, argument: Any, taken: list[Any]) -> None:
@@ -240,15 +240,14 @@ class Scanner:
                 raise ValueError("a reference leads to no storage")
         if self.storages.setdefault(key, storage) != storage or length < 0:
             raise ValueError(f"the storage {key} is announced in two ways")
-        match [items_of(part) for part in view]:
-            case [] | [[]]:
-                pass
-            case [[str(), int() as offset, int() as part]] if (
-                0 <= offset <= length - part <= length
-            ):
-                storage = storage._replace(length=part)
-            case _:
-                raise ValueError(f"the view of the storage {key} lies outside of it")
+        if view and view[0] is not None:  # legacy files only
+            match items_of(view[0]):
+                case [str(), int() as offset, int() as part] if (
+                    0 <= offset <= length - part <= length
+                ):
+                    storage = storage._replace(length=part)
+                case _:
+                    raise ValueError(f"the view of the storage {key} lies outside of it")
         self._stack.append(storage)
 
 
