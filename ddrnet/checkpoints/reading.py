@@ -88,6 +88,8 @@ def read_state_dict(path: StrPath) -> dict[str, Tensor]:
         )
     if not file.exists():
         raise FileNotFoundError(f"there is no checkpoint {file}")
+    if not file.is_file():
+        raise CheckpointError(f"{file} is no regular file but a pipe, socket or device")
     content = _read(file)
     try:
         return unwrap(content)

@@ -334,3 +334,10 @@ class DDRNet(StandIn):
 def test_without_tensors_says_what_there_is(content, message):
     with pytest.raises(CheckpointError, match=message):
         unwrap(content)
+
+
+def test_a_pipe_is_refused_unread(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    for path in (tmp_path / "pipe.pth", "/dev/zero"):
+        with pytest.raises(CheckpointError, match="no regular file"):
+            read_state_dict(path)
