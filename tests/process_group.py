@@ -1,6 +1,7 @@
 """Runs Python code in several processes of one torch.distributed group."""
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -39,6 +40,13 @@ def run_in_group(code, folder, size=2):
     out, err = ([(folder / f"{name}{rank}").read_text() for rank in range(size)] for name in _FILES)
     assert [process.returncode for process in processes] == [0] * size, "\n".join(err)
     return out
+
+
+def free_port():
+    """Return a port that no process listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait(processes, seconds=300):

@@ -79,6 +79,9 @@ def build_network(
 ) -> DDRNet:
     """Return the network to train, with the initial weights that `init` names."""
     network = _initialised(settings, init, classes)
+    # A resumed run names its origin too, though it starts from its own checkpoint.
+    start = f"{settings.model}.{_resolved(settings.init, _tags(settings.model))}"
+    network.pretrained = registry.get_weights(start) if registry.is_model(start) else None
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
         network = convert(network)
@@ -91,10 +94,9 @@ def build_network(
 
 def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -> DDRNet:
     name, tags, checkpoint = settings.model, _tags(settings.model), None
-    if init == "auto":
-        init = "in1k" if "in1k" in tags else "none"
-        if init == "none":
-            logger.info("%s has no ImageNet weights: starting from random weights", name)
+    if init == "auto" and "in1k" not in tags:
+        logger.info("%s has no ImageNet weights: starting from random weights", name)
+    init = _resolved(init, tags)
     if init in tags:
         name = f"{name}.{init}"
     elif init != "none":
@@ -114,8 +116,12 @@ def _initialised(settings: Settings, init: str, classes: Sequence[ClassLabel]) -
         raise WeightsUnavailableError(
             f"{error} (here: --init FILE, or --init none to start from random weights)"
         ) from error
-    network.pretrained = None  # the first step changes the weights
     return network
+
+
+def _resolved(init: str, tags: Sequence[str]) -> str:
+    """Return the initial weights, with `auto` decided."""
+    return ("in1k" if "in1k" in tags else "none") if init == "auto" else init
 
 
 def _tags(model: str) -> list[str]:

@@ -1,25 +1,49 @@
-import logging
+"""The processes that torchrun starts, here started by hand."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
-from torch import cuda, distributed
+from process_group import free_port
+from torch import distributed
 
 from ddrnet.cli.processes import joined
-from ddrnet.predictor import pipeline
+
+CODE = """
+import json, logging, sys
+from torch import distributed
+from ddrnet.cli.processes import joined
+
+logging.getLogger("ddrnet").setLevel(logging.INFO)
+try:
+    with joined(sys.argv[1]) as (device, first):
+        seen = [str(device), first, distributed.get_rank(), distributed.get_backend()]
+        speaks = logging.getLogger("ddrnet").isEnabledFor(logging.INFO)
+        raise KeyError
+except KeyError:
+    print(json.dumps([*seen, speaks, distributed.is_initialized()]))
+"""
 
 
-@pytest.fixture
-def group(monkeypatch):
-    """Act as the second of two processes of torchrun; return the calls to the process group."""
-    calls = []
-    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(distributed, "init_process_group", calls.append)
-    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(distributed, "destroy_process_group", lambda: calls.append("left"))
-    monkeypatch.setattr(cuda, "set_device", lambda device: calls.append(str(device)))
-    monkeypatch.setattr(logging.getLogger("ddrnet"), "level", logging.INFO)
-    return calls
+def run_pair(device, folder):
+    """Return what both of two processes see."""
+    script = folder / "process.py"
+    script.write_text(textwrap.dedent(CODE))
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, device],
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    return [json.loads(process.communicate(timeout=300)[0]) for process in processes]
 
 
 def test_a_single_process_joins_nothing(monkeypatch):
@@ -30,24 +54,16 @@ def test_a_single_process_joins_nothing(monkeypatch):
         assert not distributed.is_initialized()
 
 
-def test_processes_on_the_cpu_use_gloo_and_one_speaks(group):
-    with joined("cpu") as (device, first):
-        assert device == torch.device("cpu")
-        assert not first
-        assert logging.getLogger("ddrnet").level == logging.ERROR
-    assert group == ["gloo", "left"]
+def test_processes_on_the_cpu_use_gloo_one_speaks_and_an_error_leaves_the_group(tmp_path):
+    assert run_pair("cpu", tmp_path) == [
+        ["cpu", True, 0, "gloo", True, False],
+        ["cpu", False, 1, "gloo", False, False],
+    ]
 
 
-@pytest.mark.parametrize("name", ["cuda", None])
-def test_each_process_takes_a_gpu_of_its_own(group, name, monkeypatch):
-    monkeypatch.setattr(cuda, "is_available", lambda: True)
-    monkeypatch.setattr(pipeline, "pick_device", torch.device)
-    with joined(name) as (device, _):
-        assert device == torch.device("cuda:1")
-    assert group == ["cuda:1", "nccl", "left"]
-
-
-def test_an_error_leaves_the_group(group):
-    with pytest.raises(KeyError), joined("cpu"):
-        raise KeyError
-    assert group == ["gloo", "left"]
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_each_process_takes_a_gpu_of_its_own(tmp_path):
+    assert run_pair("cuda", tmp_path) == [
+        ["cuda:0", True, 0, "nccl", True, False],
+        ["cuda:1", False, 1, "nccl", False, False],
+    ]

@@ -23,7 +23,8 @@ def initialised(accelerator):
     """Build a network as a run does."""
 
     def build(init, classes=CAMVID, model=NANO):
-        return building.build_network(Settings(model=model), init, classes, accelerator)
+        settings = Settings(model=model, init=init)
+        return building.build_network(settings, init, classes, accelerator)
 
     return build
 
@@ -88,7 +89,7 @@ def test_auto_takes_imagenet_weights_where_there_are_any(monkeypatch, caplog, in
     assert "ddrnet_23_nano has no ImageNet weights: starting from random weights" in caplog.text
     model = initialised("cityscapes", model=SLIM)
     assert asked[1:] == [f"{SLIM}.cityscapes"]
-    assert model.pretrained is None
+    assert model.pretrained.name == f"{SLIM}.cityscapes", "the card of the result names its origin"
 
 
 def test_weights_that_ship_are_a_start_for_other_classes(caplog, initialised):

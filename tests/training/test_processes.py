@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from process_group import run_in_group
+from process_group import free_port, run_in_group
 from training_runs import (
     LEARNED,
     TINY,
@@ -14,7 +14,6 @@ from training_runs import (
     assert_close_weights,
     assert_same_losses,
     assert_same_run,
-    free_port,
     log_of,
     newest,
     run_here,

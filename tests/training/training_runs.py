@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from data_files import save_png
+from process_group import free_port
 
 from ddrnet import cli
 from ddrnet.cli.train import add_parser, given_settings
@@ -102,12 +102,6 @@ def torchrun(processes):
         *("-m", "torch.distributed.run", "--nproc-per-node", processes),
         *("--master-port", free_port()),
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def newest(folder):
