@@ -198,7 +198,7 @@ class AuxiliaryLoss(nn.Module):
 
 
 Method = Literal["inverse_log", "median_frequency"]
-"""How `class_weights_from` turns shares of pixels into weights."""
+"""Formulas from shares of pixels to class weights."""
 
 
 class LabelledDataset(Protocol):

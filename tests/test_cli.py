@@ -87,3 +87,10 @@ def test_an_error_is_one_line_that_cannot_steer_the_terminal(error, line, capsys
     monkeypatch.setattr("ddrnet.cli.demo.run", fail)
     assert main(["demo"]) == 1
     assert capsys.readouterr().err == f"ddrnet: error: {line}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m ddrnet list | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1

@@ -93,4 +93,4 @@ RULES: dict[str, Callable[[Sequence[Any]], bool]] = {
     "torch._utils._rebuild_parameter_with_state": _is_any,
     "torch._utils._rebuild_sparse_tensor": _is_any,
 }
-"""What torch's safe reader calls, and which arguments torch.save gives it."""
+"""Functions that torch's safe reader calls, each with a check of its arguments."""

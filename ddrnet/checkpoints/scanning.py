@@ -1,4 +1,4 @@
-"""What a pickle would import, call and build, found without running it.
+"""Follows the instructions of a pickle without running them.
 
 The scan is linear in the size of the file. It also bounds what torch's safe reader does not: the
 number of instructions, the nesting of containers, and the arguments of the functions it calls.
@@ -264,4 +264,4 @@ _STEPS = {
     **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "OBJ", "REDUCE"), Scanner._call),
     **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Scanner._collect),
 }
-"""How the scanner follows each instruction; others raise KeyError."""
+"""Instruction -> the method that follows it; a name that is missing raises KeyError."""

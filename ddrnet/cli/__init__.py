@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _logging_to_stderr(logging.DEBUG if args.debug else logging.INFO):
             return int(args.run(args))
+    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (DDRNetError, ValueError, OSError, FloatingPointError) as error:
         if args.debug:
             raise
