@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ddrnet.evaluation import evaluate as evaluate
     from ddrnet.factory import create_model as create_model
     from ddrnet.factory import load_checkpoint as load_checkpoint
+    from ddrnet.fusing import fuse as fuse
     from ddrnet.labels import CAMVID as CAMVID
     from ddrnet.labels import CITYSCAPES as CITYSCAPES
     from ddrnet.labels import ClassLabel as ClassLabel
@@ -59,6 +60,7 @@ _HOMES = {
     ),
     "evaluation": ("evaluate",),
     "factory": ("create_model", "load_checkpoint"),
+    "fusing": ("fuse",),
     "labels": ("CAMVID", "CITYSCAPES", "ClassLabel", "LabelTable"),
     "network": ("DDRNet", "freeze_batch_norm"),
     "outputs": ("SegmentationOutput", "SegmentationScores"),

@@ -25,6 +25,7 @@ FLOORS = {
     "evaluation": 8,
     "predictor": 7,
     "factory": 6,
+    "fusing": 6,
     "pretrained": 5,
     "network": 4,
     "dappm": 3,

@@ -117,6 +117,11 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
+        """Return the next request.
+
+        Raises:
+            SourceError: If it leads to another protocol.
+        """
         scheme = urlsplit(newurl).scheme
         if scheme != "https" and scheme != req.type:
             raise SourceError(f"redirected from {req.type} to {newurl.partition('?')[0][:80]!r}")
