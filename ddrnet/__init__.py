@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ddrnet.network import freeze_batch_norm as freeze_batch_norm
     from ddrnet.outputs import SegmentationOutput as SegmentationOutput
     from ddrnet.outputs import SegmentationScores as SegmentationScores
+    from ddrnet.predictor.predictor import Predictor as Predictor
+    from ddrnet.predictor.segmentation import Segmentation as Segmentation
     from ddrnet.pretrained.saving import push_to_hub as push_to_hub
     from ddrnet.pretrained.saving import save_pretrained as save_pretrained
     from ddrnet.registry import get_weights as get_weights
@@ -65,6 +67,8 @@ _HOMES = {
     "network": ("DDRNet", "freeze_batch_norm"),
     "outputs": ("SegmentationOutput", "SegmentationScores"),
     "pretrained.saving": ("push_to_hub", "save_pretrained"),
+    "predictor.predictor": ("Predictor",),
+    "predictor.segmentation": ("Segmentation",),
     "registry": ("get_weights", "is_model", "list_models", "register_model"),
     "variants": ("DDRNetConfig", "FusionStage"),
     "weights.row": ("Preprocessing", "WeightsRow"),

@@ -83,12 +83,19 @@ def decode_image(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Tenso
         if max_pixels is not None:
             _check_effort(image)
         ImageOps.exif_transpose(image, in_place=True)
-        image.info.pop("transparency", None)  # Pillow would warn, but alpha is dropped
-        image.load()
-        pixels = np.empty((image.height, image.width, 3), np.uint8)
-        for rows, strip in _strips(image):
-            pixels[rows] = _rgb(strip)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        return torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1)
+
+
+def image_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a Pillow image as (H, W, 3) uint8 RGB, as `decode_image` does with files.
+
+    Raises:
+        ValueError: If it is damaged, or holds values beyond 16 bits.
+    """
+    try:
+        return _upright_pixels(ImageOps.exif_transpose(image))
+    except _UNREADABLE as error:
+        raise ValueError(f"cannot read the image {image}: {error}") from error
 
 
 def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDArray[Any]:
@@ -183,12 +190,22 @@ def _check_effort(image: ImageFile.ImageFile) -> None:
             raise ValueError(f"the JPEG has {scans} scans, above the limit of {_MAX_SCANS}")
 
 
+def _upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return (H, W, 3) pixels of an image without EXIF orientation."""
+    image.info.pop("transparency", None)  # Pillow would warn, but alpha is dropped
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows, strip in _strips(image):
+        pixels[rows] = _rgb(strip)
+    return pixels
+
+
 def _raw_mode(image: ImageFile.ImageFile) -> str:
     """Return the packing of the pixels of a PNG file; "" for other formats."""
     return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
 
 
-def _strips(image: ImageFile.ImageFile) -> Iterator[tuple[slice, Image.Image]]:
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """Yield strips of whole rows, so that conversions need little memory."""
     height = max(1, _STRIP // image.width)
     if height >= image.height:

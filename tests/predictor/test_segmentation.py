@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddrnet.labels import class_labels
+from ddrnet.predictor.segmentation import Segmentation
+
+CLASSES = class_labels(["road", "sky", "tree"])
+LABELS = np.array([[0, 0, 1, 1], [0, 0, 0, 1]], np.uint8)
+
+
+@pytest.fixture
+def result():
+    confidence = np.linspace(0.5, 1, 8, dtype=np.float32).reshape(2, 4)
+    image = np.full((2, 4, 3), 100, np.uint8)
+    return Segmentation(image, LABELS, CLASSES, confidence, source="a.png")
+
+
+def test_masks_by_name_and_by_index(result):
+    assert np.array_equal(result.mask("sky"), LABELS == 1)
+    assert np.array_equal(result.mask(0), LABELS == 0)
+    assert not result.mask("tree").any()
+    for wrong in ("grass", 3, -1):
+        with pytest.raises(ValueError, match="expected road, sky, tree"):
+            result.mask(wrong)
+
+
+def test_shares_of_the_present_classes(result):
+    assert result.shares() == {"road": 5 / 8, "sky": 3 / 8}
+    assert repr(result) == "Segmentation(a.png, 2 x 4: road 62.5%, sky 37.5%)"
+
+
+def test_segments_have_the_shape_of_the_pipeline_of_transformers(result):
+    road, sky = result.segments()
+    assert (road["label"], sky["label"]) == ("road", "sky")
+    assert road["mask"].mode == "L"
+    assert np.array_equal(np.asarray(road["mask"]), (LABELS == 0) * 255)
+    assert road["score"] == pytest.approx(result.confidence[LABELS == 0].mean())
+    without = Segmentation(result.image, LABELS, CLASSES)
+    assert without.segments()[0]["score"] is None
+
+
+def test_a_saved_result_is_read_back_as_indices(result, tmp_path):
+    result.save(tmp_path / "labels.png")
+    picture = Image.open(tmp_path / "labels.png")
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture), LABELS)
+    assert picture.convert("RGB").getpixel((0, 0)) == CLASSES[0].color
+
+
+def test_the_overlay_has_the_size_of_the_image(result):
+    assert result.overlay().size == (4, 2)
+    assert result.overlay(opacity=1).getpixel((3, 0)) == CLASSES[1].color
+    grey = Segmentation(result.image[:, :, :1], LABELS, CLASSES)
+    assert grey.overlay(opacity=0).getpixel((0, 0)) == (100, 100, 100)
