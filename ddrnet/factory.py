@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from torch import Tensor
@@ -225,8 +225,9 @@ def _named(name: str, pretrained: bool, cache_dir: StrPath | None) -> _Source:
         )
     if "/" in name:
         raise UnknownModelError(
-            f"{name!r} is no model name; write 'hf-hub:{name}' for a repository of the Hub or "
-            f"'local-dir:{name}' for a folder"
+            f"{name!r} is no model name; write 'hf-hub:{name}' for a repository of the Hub, or "
+            f"'local-dir:{name}' for a folder, which "
+            f"{'exists' if Path(name).expanduser().is_dir() else 'does not exist'}"
         )
     model, tag = registry.split_name(name)
     spec = PartialSpec(config=registry.get_config(model))

@@ -67,7 +67,8 @@ class LabelTable:
         name: The name of the data set, for errors.
         rows: One row per class, ignored ones included.
         ignore_values: Further values of label files that are ignored.
-        hint: Says how to change the rows, in errors about unknown values.
+        hint: Says how to change the rows, in errors about unknown values; {value} in it stands for
+            the first of them.
 
     Raises:
         ValueError: If two rows share a name or an id, an id exceeds 255, or the train ids are not

@@ -258,9 +258,10 @@ class DDRNet(nn.Module):
         norms = self.dappm.scales[-1].modules()
         if any(isinstance(norm, _BatchNorm) and _uses_own_statistics(norm) for norm in norms):
             raise ValueError(
-                "training on one image leaves BatchNorm one value per channel (the global pool of "
-                "DAPPM): use at least 2 images per batch (drop_last=True for the last one), freeze "
-                "with ddrnet.freeze_batch_norm(model), or train in several processes with SyncBN"
+                "the model is in training mode, where one image leaves BatchNorm one value per "
+                "channel (the global pool of DAPPM). To predict, call model.eval(). To train, "
+                "use at least 2 images per batch (drop_last=True for the last one), freeze with "
+                "ddrnet.freeze_batch_norm(model), or train in several processes with SyncBN"
             )
 
     def train(self, mode: bool = True) -> DDRNet:

@@ -1,10 +1,9 @@
-"""Fine-tune pretrained weights on your own images and masks, with your own classes.
+"""Fine-tune pretrained weights on your own images, masks and classes.
 
-    python examples/finetune.py IMAGES MASKS --classes water grass "everything else"
+    python examples/finetune.py my-data --model ddrnet_23_slim.cityscapes
 
-A mask is a PNG with the name of its image; each pixel holds the number of its class, in the order
-given, or 255 where it is ignored. The result is a folder for
-`ddrnet predict photos --model local-dir:finetuned`.
+`my-data` holds images/train, labels/train and classes.txt, as `ddrnet data check my-data` wants
+them. The result is a folder for `ddrnet predict photos --model finetuned`.
 """
 
 from __future__ import annotations
@@ -19,24 +18,22 @@ import ddrnet
 
 def main() -> None:
     """Train all layers, the new head at a higher rate, and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", help="folder of images")
-    parser.add_argument("masks", help="folder of masks")
-    parser.add_argument("--classes", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--model", default="ddrnet_23_slim.cityscapes", help="start")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--crop-size", type=int, default=512)
-    parser.add_argument("--output", default="finetuned")
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("data", help="folder of the images, masks and classes")
+    parser.add_argument("--model", default="ddrnet_23_slim.cityscapes", help="weights to start")
+    parser.add_argument("--epochs", type=int, default=20, help="passes over the images")
+    parser.add_argument("--crop-size", type=int, default=512, help="side of a crop in pixels")
+    parser.add_argument("--output", default="finetuned", help="folder of the result")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     crops = ddrnet.data.train_transform(args.crop_size)
-    dataset = ddrnet.data.SegmentationFolder(
-        args.images, args.masks, args.classes, transforms=crops
-    )
+    dataset = ddrnet.data.open_dataset(args.data, split="train", transforms=crops)
     loader = DataLoader(dataset, min(4, len(dataset)), shuffle=True, drop_last=True)
-    model = ddrnet.create_model(args.model, pretrained=True, class_names=args.classes).to(device)
-    model.upsample = False  # the loss upsamples by itself
+    model = ddrnet.create_model(args.model, pretrained=True, class_names=dataset.classes)
+    model.to(device).upsample = False  # the loss upsamples by itself
     normalize = ddrnet.data.Normalize.from_model(model).to(device)
     criterion = ddrnet.losses.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameter_groups(lr=1e-3, head_factor=10))

@@ -110,6 +110,8 @@ def _tensors(output):
 def test_a_name_of_the_hub_needs_its_prefix():
     with pytest.raises(UnknownModelError, match="'hf-hub:someone/model'"):
         ddrnet.create_model("someone/model")
+    with pytest.raises(UnknownModelError, match="for a folder, which exists"):
+        ddrnet.create_model("/")
 
 
 def test_a_misspelt_name_names_the_nearest():

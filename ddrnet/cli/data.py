@@ -64,8 +64,9 @@ def _add_stats(commands: Any) -> None:
     )
     _add_root(parser)
     parser.add_argument(
-        "--split", help="such as train (default: val, or all images without splits)"
+        "--split", help="such as val (default: train, or all images without splits)"
     )
+    add_fraction_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="PNG", help="draw the shares as bars in this file"
     )
@@ -108,6 +109,19 @@ def _add_synthesize(commands: Any) -> None:
     parser.set_defaults(run=run_synthesize)
 
 
+def add_fraction_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--val-fraction` and `--seed`, which draw the same splits as `ddrnet train`."""
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        metavar="X",
+        help="draw the splits train and val from own data without splits: the share of val, 0-1",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="chooses the drawn splits (default: %(default)s)"
+    )
+
+
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal()):
@@ -142,12 +156,27 @@ def run_check(args: argparse.Namespace) -> int:
     return int(any(split["problems"] for split in splits.values()))
 
 
+def _measured_split(args: argparse.Namespace) -> str | None:
+    """Return the split to measure: by default the one that a training reads."""
+    from ddrnet.data.opening import recognise
+    from ddrnet.data.own_data import OwnData
+
+    if args.split is not None:
+        return str(args.split)
+    if recognise(args.root) != "folder" or args.val_fraction is not None:
+        return "train"
+    own = OwnData(args.root)
+    return "train" if "train" in own.splits else own.default_split()
+
+
 def run_stats(args: argparse.Namespace) -> int:
     """Print the sizes and shares, and draw the shares."""
     from ddrnet.data.opening import open_dataset
     from ddrnet.data.statistics import draw_shares, measure
 
-    dataset = open_dataset(args.root, split=args.split)
+    dataset = open_dataset(
+        args.root, split=_measured_split(args), val_fraction=args.val_fraction, seed=args.seed
+    )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     found = measure(dataset)

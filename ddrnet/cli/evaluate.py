@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddrnet.cli.data import add_fraction_arguments
 from ddrnet.cli.models import DEFAULT_MODEL, add_model_arguments, caveat_of, trained_model
 from ddrnet.cli.table import aligned, json_number, percent
 from ddrnet.labels import ClassLabel
@@ -55,6 +56,7 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         help="such as val, train or test (default: val; all images of own data without splits)",
     )
+    add_fraction_arguments(parser)
     parser.add_argument(
         "--by-index",
         action="store_true",
@@ -115,7 +117,14 @@ def run(args: argparse.Namespace) -> int:
         model = trained_model(args.model, args.checkpoint)
         # Own data without classes.txt has the classes of the model.
         classes = [replace(row, id=-1) for row in model.classes]
-        dataset = open_dataset(args.data_path, kind, args.split, class_names=classes)
+        dataset = open_dataset(
+            args.data_path,
+            kind,
+            args.split,
+            class_names=classes,
+            val_fraction=args.val_fraction,
+            seed=args.seed,
+        )
         scores = evaluate(
             model,
             dataset,

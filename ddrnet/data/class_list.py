@@ -81,12 +81,14 @@ class _Line(NamedTuple):
 
 def _parsed(text: str, position: int, place: str) -> _Line:
     match = _LINE.fullmatch(text)
+    if match and re.search(r"\s\d+\s", match["plain"] or ""):
+        match = None  # as in "unlabelled 4 ignored", whose last word is misspelt
     numbers = [int(word) for word in match["numbers"].split()] if match else []
     if match is None or len(numbers) not in {0, 1, 3, 4} or max(numbers, default=0) > 255:
         raise DatasetError(
             f"{place}: expected NAME, NAME VALUE, NAME R G B or NAME VALUE R G B, separated by "
             f"spaces, with numbers from 0 to 255, and perhaps '{IGNORE_WORD}' at the end, got "
-            f"{text!r}; quote a name that begins or ends in a number or contains a comma"
+            f"{text!r}; quote a name that contains a number or a comma of its own"
         )
     value = numbers[0] if len(numbers) in {1, 4} else position
     color = (numbers[-3], numbers[-2], numbers[-1]) if len(numbers) >= 3 else None
@@ -111,6 +113,6 @@ def _table(lines: list[_Line], path: Path) -> LabelTable:
         # An ignored class without a colour has no row: RGB files never hold an invented colour.
         ignore_values=[line.value for line in lines if line.ignored and not line.color],
         name=str(path),
-        hint=f"the line 'unlabelled 7 {IGNORE_WORD}' in it ignores the value 7, the line 'water 7' "
-        "makes a class of it",
+        hint=f"the line 'unlabelled {{value}} {IGNORE_WORD}' in it ignores the value {{value}}, a "
+        "line 'NAME {value}' makes a class of it",
     )

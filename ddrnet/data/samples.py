@@ -100,9 +100,10 @@ def _of_ids(values: NDArray[Any], table: LabelTable, path: Path) -> NDArray[np.u
     else:
         unknown = np.setdiff1d(values, list(table.known_ids)).tolist()
     if unknown:
+        hint = table.hint and f"; {table.hint.replace('{value}', str(unknown[0]))}"
         raise DatasetError(
             f"{path} holds label values that {table.name} does not have: {_shortened(unknown)}; "
-            f"expected {_ranges(table.known_ids)}{table.hint and f'; {table.hint}'}"
+            f"expected {_ranges(table.known_ids)}{hint}"
         )
     return np.frombuffer(table.id_to_train_id, np.uint8).take(values)
 

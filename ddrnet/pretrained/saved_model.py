@@ -92,7 +92,9 @@ def _find(name: str, filename: str, cache_dir: StrPath | None) -> Path:
         raise HubError(f"there is no folder {folder}")
     path = folder / filename
     if not path.is_file():
-        raise HubError(f"{folder} has no file {filename}; ddrnet.save_pretrained writes one")
+        best = folder / "best"
+        found = f"; a run's model is in {best}" if (best / filename).is_file() else ""
+        raise HubError(f"{folder} has no file {filename}, as save_pretrained writes it{found}")
     return path
 
 

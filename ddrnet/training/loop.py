@@ -29,6 +29,9 @@ from ddrnet.training.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+FEW_STEPS = 200
+"""Below, a new head is hardly trained: three classes of flat colours need about a hundred steps."""
+
 
 class Run:
     """The parts of a run, built from its settings before the first step."""
@@ -113,6 +116,13 @@ def start(settings: Settings, saved: dict[str, Any] | None = None) -> tuple[Run,
     processes, device = accelerator.num_processes, accelerator.device.type
     logger.info("%s on %s, processes: %d (%s)", settings.model, dataset, processes, device)
     run = Run(settings, accelerator, dataset, "none" if saved else settings.init)
+    if run.total_steps < FEW_STEPS:
+        logger.warning(
+            "%d steps in all (%d per epoch) are few for a new head: raise --epochs or lower "
+            "--batch-size",
+            run.total_steps,
+            run.batches.steps_per_epoch,
+        )
     return run, restore(run, saved) if saved else Progress()
 
 

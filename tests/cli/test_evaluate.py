@@ -136,6 +136,15 @@ def test_own_data_is_scored_on_val_alone_by_the_names_in_classes_txt(run, tmp_pa
     assert outputs[forward]["mean_iou"] == outputs[backward]["mean_iou"]
 
 
+def test_a_fraction_of_own_data_is_the_one_that_training_left_out(run, tmp_path):
+    for index in range(10):
+        save_png(tmp_path / f"images/{index}.png", np.zeros((64, 64, 3)))
+        save_png(tmp_path / f"labels/{index}.png", np.zeros((64, 64)))
+    code, output, _ = run("--data-path", tmp_path, "--val-fraction", 0.3, "--json")
+    assert code == 0
+    assert (json.loads(output)["split"], json.loads(output)["images"]) == ("val", 3)
+
+
 def test_classes_of_other_names_are_compared_by_number_only_if_asked(run, tmp_path):
     root = own_data(tmp_path, [f"own {k}" for k in "abcdefghijklmnopqrs"])
     code, output, errors = run("--data-path", root)

@@ -98,10 +98,11 @@ def test_plain_names_come_back(tmp_path_factory, names):
         ("water 0 0 255\nland 0 0 255\n", r"colours must differ .*\(0, 0, 255\)"),
         ("water,0,0,255\n", r"separated by spaces.* got 'water,0,0,255'"),
         ("water, 0\n", "line 1"),
-        ("0 water\n1 land\n", r"got '0 water'; quote a name that begins or ends in a number"),
+        ("0 water\n1 land\n", r"got '0 water'; quote a name that contains a number"),
         ("0: water\n", "line 1"),
         ("water\nignore 4\n", "line 2"),
         ("ignore\n", "line 1"),
+        ("water\nunlabelled 4 ignored\n", "line 2: .* got 'unlabelled 4 ignored'"),
     ],
 )
 def test_what_makes_no_sense_is_named_with_its_line(table, text, says):

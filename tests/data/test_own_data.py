@@ -128,7 +128,7 @@ def test_classes_come_from_the_file_before_the_caller(tmp_path):
 
 def test_an_unknown_value_says_how_to_ignore_it(tmp_path):
     write_own(tmp_path, ["a"], classes="water\n")
-    with pytest.raises(DatasetError, match=r"a\.png holds .*: 1; .*'unlabelled 7 ignore' in it"):
+    with pytest.raises(DatasetError, match=r"a\.png holds .*: 1; .*'unlabelled 1 ignore' in it"):
         open_dataset(tmp_path)[0]
     (tmp_path / "classes.txt").write_text("water\nunlabelled 1 ignore\n")
     assert open_dataset(tmp_path)[0][1].unique().tolist() == [255]

@@ -104,6 +104,12 @@ def test_a_pickle_called_safetensors_is_not_read(tuned_model, tmp_path):
         read_folder(f"local-dir:{tmp_path}")
 
 
+def test_the_folder_of_a_run_leads_to_its_best_model(tuned_model, tmp_path):
+    save_pretrained(tuned_model, tmp_path / "best")
+    with pytest.raises(HubError, match=r"has no file config\.json.*; a run's model is in .*best"):
+        read_folder(f"local-dir:{tmp_path}")
+
+
 def test_names_of_folders():
     assert is_saved_model("hf-hub:owner/repo@main")
     assert is_saved_model("local-dir:~/model")
