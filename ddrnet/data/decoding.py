@@ -42,6 +42,8 @@ _UNREADABLE = (
     TypeError,
     OverflowError,
     LookupError,
+    MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -283,7 +283,7 @@ def encoded(suffix):
     return buffer.getvalue()
 
 
-FILES = {suffix: encoded(suffix) for suffix in ["png", "jpeg", "webp", "tiff", "bmp"]}
+FILES = {suffix: encoded(suffix) for suffix in ["png", "jpeg", "webp", "tiff", "bmp", "avif"]}
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -345,3 +345,11 @@ def test_labels_with_loss_or_odd_modes_are_refused(tmp_path):
         decode_labels(saved(tmp_path, GREY, "jpg"))
     with pytest.raises(ValueError, match=r"picture\.tif.*got mode 'F'"):
         decode_labels(saved(tmp_path, GREY.astype(np.float32), "tif"))
+
+
+def test_an_avif_without_its_image_is_unreadable(tmp_path):
+    """The decoder raises RuntimeError for it."""
+    path = tmp_path / "hollow.avif"
+    path.write_bytes(FILES["avif"].replace(b"pitm", b"pitx"))
+    with pytest.raises(ValueError, match=r"hollow\.avif"):
+        decode_image(path)

@@ -13,7 +13,7 @@ import torch  # before the instrumentation, which would slow it down
 sys.path.insert(0, str(Path(__file__).parent))
 
 with atheris.instrument_imports(
-    include=["ddrnet", "pickletools", "zipfile", "json", "html", "_markupbase"]
+    include=["ddrnet", "PIL", "pickletools", "zipfile", "json", "html", "_markupbase"]
 ):
     from targets import TARGETS, seeds
 
