@@ -3,10 +3,12 @@
 A target takes bytes and may raise nothing: each catches the errors that its reader documents.
 """
 
+import atexit
 import contextlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -27,6 +29,8 @@ from ddrnet.variants import VARIANTS
 warnings.simplefilter("ignore")  # Pillow warns of much that it still reads
 
 FOLDER = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def file_of(data):
