@@ -53,6 +53,9 @@ _UNREADABLE = (
 _BOMB_PIXELS, _BOMB_RATIO = 1 << 25, 64
 """A file with more pixels than the first must have a byte per `_BOMB_RATIO` pixels."""
 
+_LABEL_RATIO = 8256
+"""The same for grey and palette labels, which compress far better: the limit of PNG with 1 bit."""
+
 _MAX_SCANS = 50
 """Encoders write about ten scans into a progressive JPEG; each scan passes over all pixels."""
 
@@ -122,12 +125,15 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
             raise ValueError("JPEG blurs label values; labels need PNG")
         if _raw_mode(image).endswith(";16B") and image.mode != "I;16":
             raise ValueError("colours of labels have 8 bits per channel, got 16")
+        is_byte = image.mode in {"1", "L", "P"}
+        if max_pixels is not None:
+            _check_effort(image, _LABEL_RATIO if is_byte else _BOMB_RATIO)
         if image.mode in {"RGB", "RGBA"}:
-            return np.array(image.convert("RGB"))
-        if image.mode not in {"1", "L", "P"} and not image.mode.startswith("I"):
+            return _upright_pixels(image)
+        if not is_byte and not image.mode.startswith("I"):
             raise ValueError(f"labels are grey, palette or RGB images, got mode {image.mode!r}")
         stretch = {"L;2": 85, "L;4": 17}.get(_raw_mode(image), 1)  # Pillow fills 8 bits
-        values = np.array(image)
+        values = np.asarray(image)  # not np.array, which copies once more
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     return values // stretch if stretch > 1 else values
@@ -173,14 +179,18 @@ def _opened(path: StrPath, max_pixels: int | None) -> Iterator[ImageFile.ImageFi
         ) from error
 
 
-def _check_effort(image: ImageFile.ImageFile) -> None:
+def _check_effort(image: ImageFile.ImageFile, ratio: int = _BOMB_RATIO) -> None:
     """Check the memory and time that a file needs.
+
+    Args:
+        image: The opened file.
+        ratio: The most pixels per byte of a large image.
 
     Raises:
         ValueError: If a small file needs much of either.
     """
     pixels, size = image.width * image.height, os.path.getsize(image.filename)
-    if pixels > _BOMB_PIXELS and pixels > _BOMB_RATIO * size:
+    if pixels > _BOMB_PIXELS and pixels > ratio * size:
         raise ValueError(
             f"{pixels} pixels in {size} bytes look like a decompression bomb; max_pixels=None "
             "decodes them anyway"

@@ -231,6 +231,18 @@ def test_a_decompression_bomb_is_refused_unless_asked_for(tmp_path):
     assert decode_labels(path).shape == (5000, 8192), "label maps compress well"
 
 
+def test_a_tiff_of_some_bytes_that_claims_a_hundred_megapixels_is_refused(tmp_path):
+    content = bytearray(rgb16_tiff_bytes(DEEP_RGB))
+    for tag, value in ((256, 1 << 14), (257, 1 << 13)):
+        place = content.index(struct.pack("<HHI", tag, 4, 1)) + 8
+        content[place : place + 4] = struct.pack("<I", value)
+    path = tmp_path / "claims.tif"
+    path.write_bytes(content)
+    for read in (decode_image, decode_labels):
+        with pytest.raises(ValueError, match="look like a decompression bomb"):
+            read(path)
+
+
 def test_a_jpeg_of_too_many_scans_is_refused(tmp_path):
     path = saved(tmp_path, RGB, "jpg", progressive=True)
     content = path.read_bytes()
