@@ -63,8 +63,8 @@ def is_torchs(source: Global | None) -> bool:
 def _are_bytes(arguments: Sequence[Any]) -> bool:
     """Whether the arguments of bytearray are its content, not a length."""
     match arguments:
-        case [] | [str() | bytes() | Node(source=None)]:
-            return True
+        case [] | [str() | bytes() | Node(source=None | ("_codecs", "encode"))]:
+            return True  # protocol 2 spells bytes as a call of encode
     return _is_text(arguments)
 
 

@@ -25,6 +25,8 @@ def numbers(*items):
         ("__builtin__", "set", [numbers(1)], True),
         ("__builtin__", "set", [STORAGE], False),
         ("__builtin__", "bytearray", ["abc", "latin-1"], True),
+        ("__builtin__", "bytearray", [Node(Global("_codecs", "encode"))], True),
+        ("__builtin__", "bytearray", [TENSOR], False),
         ("__builtin__", "bytearray", [2**30], False),
         ("__builtin__", "bytearray", ["abc", "idna"], False),
         ("_codecs", "encode", ["abc", "latin1"], True),
