@@ -10,11 +10,14 @@ import pickletools
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Literal
 
-from ddrnet.checkpoints.calls import REBUILDING, is_harmless, is_torchs, rebuilt_view
-from ddrnet.checkpoints.values import Global, Node, Storage, View, collides, items_of
+from ddrnet.checkpoints.calls import REBUILDING, RULES, is_harmless, is_torchs, rebuilt_view
+from ddrnet.checkpoints.values import MAX_ITEMS, Global, Node, Storage, View, collides, items_of
 
 Filling = Literal["object", "list", "dict"]
 """Whether a pickle fills the objects of a class like lists, like dictionaries, or not at all."""
+
+MAX_CHARS = 128 << 20
+"""Characters that all calls together may copy; a zip archive's pickle has at most half of it."""
 
 MAX_INSTRUCTIONS = 1_000_000
 """A published training checkpoint has some ten thousand."""
@@ -108,6 +111,7 @@ class Scanner:
         self.unsafe: list[str] = []
         self.storages: dict[str, Storage] = {}
         self.views: list[View] = []
+        self._items = self._chars = 0
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -191,6 +195,8 @@ class Scanner:
         target, *items = taken
         if name.startswith("SETITEM") and any(map(collides, items[::2])):
             raise ValueError("keys of a dictionary are larger than 61 bits")
+        for key in items[::2] if name.startswith("SETITEM") else ():
+            self._spend(key)
         if isinstance(target, Storage) or (isinstance(target, Node) and is_torchs(target.source)):
             self.unsafe.append("it sets items of a tensor")  # torch below 2.10 writes anywhere
         source = target.source if isinstance(target, Node) else target
@@ -210,8 +216,23 @@ class Scanner:
             return
         if not isinstance(arguments, Node) or arguments.source:
             self.unsafe.append(f"it calls {'.'.join(source)} with arguments that are no tuple")
-        elif not self._is_harmless(source, arguments.items):
+            return
+        if source.spellings & RULES.keys():
+            self._spend(arguments)
+        if not self._is_harmless(source, arguments.items):
             self.unsafe.append(f"it calls {'.'.join(source)} as torch.save does not")
+
+    def _spend(self, value: Any) -> None:
+        """Count what a call copies, or a key hashes: a pickle can repeat both in a few bytes.
+
+        Raises:
+            ValueError: If all of it is more than a checkpoint needs.
+        """
+        if isinstance(value, Node):
+            self._items += value.count
+            self._chars += value.chars
+        if self._items > MAX_ITEMS or self._chars > MAX_CHARS:
+            raise ValueError("its calls and keys repeat too many items or too much text")
 
     def _is_harmless(self, function: Global, arguments: Sequence[Any]) -> bool:
         """Whether a call is inert, or needs no more memory and time than the file has bytes."""

@@ -74,16 +74,18 @@ class Node:
         source: The class or function whose call makes it; None for plain containers.
         depth: Levels of containers inside, itself included.
         count: Items in all levels.
+        chars: Length of the texts in all levels.
         collides: Whether an integer inside may share its hash with many others.
     """
 
-    __slots__ = ("collides", "count", "depth", "items", "source")
+    __slots__ = ("chars", "collides", "count", "depth", "items", "source")
 
     def __init__(self, source: Global | None = None) -> None:
         self.items: list[Any] = []
         self.source = source
         self.depth = 1
         self.count = 0
+        self.chars = 0
         self.collides = False
 
     @classmethod
@@ -102,8 +104,11 @@ class Node:
         self.items += items
         self.count += len(items)
         for item in items:
-            if type(item) is Node:
+            if type(item) is str or type(item) is bytes:
+                self.chars += len(item)
+            elif type(item) is Node:
                 self.count += item.count
+                self.chars += item.chars
                 self.collides |= item.collides
                 if item.depth >= self.depth:
                     self.depth = item.depth + 1

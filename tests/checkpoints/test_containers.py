@@ -144,6 +144,19 @@ def with_pickle(instructions):
             "larger than 61 bits", id="colliding keys",
         ),
         pytest.param(b"ctorch\nSize\n)RK\x00K\x01s", "sets items", id="items of a tensor"),
+        pytest.param(
+            b"c_codecs\nencode\nq\x00(X\xe0\x93\x04\x00" + b"a" * 300_000
+            + b"X\x06\x00\x00\x00latin1tq\x01h\x00h\x01R"
+            + b"q\x02(" + b"h\x00h\x01R" * 600 + b"t", "too much text", id="repeated texts",
+        ),
+        pytest.param(
+            b"c__builtin__\nset\nq\x00](" + b"K\x01" * 20_000 + b"e\x85q\x01("
+            + b"h\x00h\x01R" * 100 + b"t", "too many items", id="repeated sets",
+        ),
+        pytest.param(
+            b"(" + b"K\x01" * 20_000 + b"tq\x01}(" + b"h\x01N" * 100 + b"u",
+            "too many items", id="repeated keys",
+        ),
         pytest.param(b"c__builtin__\nset\nK\x05R", "are no tuple", id="no tuple"),
     ],
 )  # fmt: skip
