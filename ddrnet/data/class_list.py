@@ -63,7 +63,9 @@ def read_class_list(path: Path) -> LabelTable:
         raise DatasetError(f"{path} is not UTF-8 text: {error}") from error
     parsed: list[_Line] = []
     for number, line in enumerate(lines, start=1):
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        text = " ".join(re.sub(r"(^|\s)#.*", "", line).split())
+        if not text.isprintable():
+            raise DatasetError(f"{path}, line {number} cannot be printed: {text!a}")
         if text:
             parsed.append(_parsed(text, len(parsed), f"{path}, line {number}"))
     try:

@@ -102,6 +102,7 @@ def test_plain_names_come_back(tmp_path_factory, names):
         ("0: water\n", "line 1"),
         ("water\nignore 4\n", "line 2"),
         ("ignore\n", "line 1"),
+        ("water\nla\u200bnd\n", r"line 2 cannot be printed: 'la\\u200bnd'"),
         ("water\nunlabelled 4 ignored\n", "line 2: .* got 'unlabelled 4 ignored'"),
     ],
 )
@@ -119,3 +120,9 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00water")
     with pytest.raises(DatasetError, match=r"classes\.txt is not UTF-8 text"):
         read_class_list(tmp_path / "classes.txt")
+
+
+def test_tabs_separate_as_spaces_do(table):
+    """A name with a tab could not be saved with a model."""
+    read = table("clear\twater\t7\n")
+    assert [(row.name, row.id) for row in read.classes] == [("clear water", 7)]
