@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     from ddrnet import training
 
     # An error of TensorBoard's thread comes back in the next call, which ends the training.
-    threading.excepthook = lambda _: None
+    threading.excepthook = lambda failed: logger.debug("a thread failed: %r", failed.exc_value)
     try:
         folder = training.train(settings) if resumed is None else training.resume(resumed, **given)
     finally:
