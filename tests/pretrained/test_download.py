@@ -99,6 +99,18 @@ def test_other_protocols_are_not_spoken(server, tmp_path, link):
         fetch(server, "/file.pth", moved, folder=tmp_path)
 
 
+def test_refuses_to_leave_https(server, tmp_path, monkeypatch):
+    """The loopback server speaks no TLS, so a plain connection stands in for the secure one."""
+    monkeypatch.setattr(connections, "_SecureConnection", connections._Connection)
+    server.serve("/elsewhere.pth?secret=1", BODY)
+    moved = Reply(status=302, headers={"Location": f"{server.url}/elsewhere.pth?secret=1"})
+    link = server.serve("/file.pth", moved).replace("http:", "https:")
+    with pytest.raises(SourceError) as error:
+        download(WebFile((link,)), tmp_path / "file")
+    assert str(error.value) == f"redirected from https to '{server.url}/elsewhere.pth'"
+    assert server.count("GET") == 1, "the other address was never asked"
+
+
 def test_every_published_source_is_https():
     links = [
         link for row in ROWS for source in row.sources for link in getattr(source, "links", ())
