@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddrnet import registry
 from ddrnet.checkpoints import Fit, describe, fit_state_dict, read_state_dict, to_ddrnet
-from ddrnet.errors import CheckpointError, UnknownModelError
+from ddrnet.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
 from ddrnet.files import StrPath
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.network import DDRNet
@@ -154,6 +154,37 @@ def create_and_fit(
     fit = _fill(model, source.state)
     model.pretrained = source.row
     return Creation(model, fit)
+
+
+def trained_model(model: StrPath) -> DDRNet:
+    """Build a model that segments, all of it trained.
+
+    Args:
+        model: A name as for `create_model`, with or without tag; the folder of a saved model; or a
+            checkpoint file, whose size, classes and channels are as the file holds them.
+
+    Raises:
+        WeightsUnavailableError: If the weights only initialise a training, or cannot be had.
+        CheckpointError: If a file cannot be read, or leaves parts of the model untrained.
+        TypeError: If `model` is neither a string nor a path.
+        Exception: All other errors of `create_model`.
+    """
+    if not isinstance(model, str | Path):
+        raise TypeError(f"expected a DDRNet, a name or a path, got {type(model).__name__}")
+    path, name = Path(model).expanduser(), str(model)
+    if registry.is_model(name) and registry.get_weights(name).task != "segmentation":
+        raise WeightsUnavailableError(
+            f"{name} initialises a training: its segmentation heads are untrained"
+        )
+    if registry.is_model(name) or not path.exists():
+        return create_and_fit(name, True, PartialSpec()).model
+    if path.is_dir():
+        return create_and_fit(f"local-dir:{path}", True, PartialSpec()).model
+    network, fit = create_and_fit(None, False, PartialSpec(), checkpoint_path=path)
+    if fit is not None and fit.initialised:
+        parts = sorted({key.partition(".")[0] for key in fit.initialised})
+        raise CheckpointError(f"{path} leaves {', '.join(parts)} untrained")
+    return network
 
 
 def load_checkpoint(model: DDRNet, path: StrPath) -> None:

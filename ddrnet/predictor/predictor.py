@@ -14,17 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddrnet import registry
 from ddrnet.data.decoding import decode_image, image_pixels
-from ddrnet.errors import CheckpointError, WeightsUnavailableError
-from ddrnet.factory import create_and_fit
+from ddrnet.factory import trained_model
 from ddrnet.files import StrPath
 from ddrnet.fusing import fuse
 from ddrnet.labels import MAX_CLASSES
 from ddrnet.network import MIN_SIZE, DDRNet
 from ddrnet.predictor.pipeline import check_logits, pick_device, prepare
 from ddrnet.predictor.segmentation import Segmentation
-from ddrnet.spec import PartialSpec
 from ddrnet.upsampling import upsample_argmax, upsampled_confidence
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -78,7 +75,7 @@ class Predictor:
             raise ValueError(f"precision is one of {', '.join(dtype)}, got {precision!r}")
         if size is not None and (len(size) != 2 or min(size) < MIN_SIZE):
             raise ValueError(f"size is a height and a width from {MIN_SIZE} pixels, got {size}")
-        network = model if isinstance(model, DDRNet) else _load(model)
+        network = model if isinstance(model, DDRNet) else trained_model(model)
         if network.num_classes > MAX_CLASSES:
             raise ValueError(
                 f"the model has {network.num_classes} classes; labels of 8 bits hold {MAX_CLASSES}"
@@ -142,26 +139,6 @@ class Predictor:
         logits: Tensor = self._forward(images.contiguous(memory_format=torch.channels_last))
         check_logits(logits)  # an accelerator is done then
         return logits.float()
-
-
-def _load(model: StrPath) -> DDRNet:
-    """Return the model of a name, a folder or a file, all of it trained."""
-    if not isinstance(model, str | Path):
-        raise TypeError(f"expected a DDRNet, a name or a path, got {type(model).__name__}")
-    path, name = Path(model).expanduser(), str(model)
-    if registry.is_model(name) and registry.get_weights(name).task != "segmentation":
-        raise WeightsUnavailableError(
-            f"{name} initialises a training: its segmentation heads are untrained"
-        )
-    if registry.is_model(name) or not path.exists():
-        return create_and_fit(name, True, PartialSpec()).model
-    if path.is_dir():
-        return create_and_fit(f"local-dir:{path}", True, PartialSpec()).model
-    network, fit = create_and_fit(None, False, PartialSpec(), checkpoint_path=path)
-    if fit is not None and fit.initialised:
-        parts = sorted({key.partition(".")[0] for key in fit.initialised})
-        raise CheckpointError(f"{path} leaves {', '.join(parts)} untrained")
-    return network
 
 
 def _pixels(source: Any, channels: int) -> Tensor:
