@@ -1,4 +1,4 @@
-"""The network: two branches of different resolution that keep exchanging features."""
+"""The segmentation network: two branches of different resolution that keep exchanging features."""
 
 from __future__ import annotations
 
@@ -12,55 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ddrnet.blocks import Bottleneck, conv_bn, residual_stage, stem, strided_convs
+from ddrnet.backbone import Backbone
+from ddrnet.blocks import Bottleneck
 from ddrnet.dappm import DAPPM
 from ddrnet.labels import ClassLabel, class_labels
 from ddrnet.outputs import SegmentationOutput
 from ddrnet.upsampling import upsample, upsample_argmax
-from ddrnet.variants import HEADS, OUTPUT_STRIDE, DDRNetConfig, FusionStage
+from ddrnet.variants import HEADS, OUTPUT_STRIDE, DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing, WeightsRow
 
 MIN_SIZE = 32
 """Smallest height and width of an input image, in pixels."""
-
-
-class BilateralFusion(nn.Module):
-    """One stage of both branches; at its end each branch is added to the other.
-
-    Args:
-        config: The size of the network.
-        stage: Stride of the low-resolution branch and depth of both.
-        previous_stride: Stride of the incoming low-resolution features.
-
-    Source: arXiv 2101.06085, section 3.2.
-    """
-
-    def __init__(self, config: DDRNetConfig, stage: FusionStage, previous_stride: int) -> None:
-        super().__init__()
-        in_channels = config.low_res_channels(previous_stride)
-        channels, high_res = config.low_res_channels(stage.stride), config.high_res_channels
-        descent = [high_res]
-        while OUTPUT_STRIDE << len(descent) <= stage.stride:
-            descent.append(config.low_res_channels(OUTPUT_STRIDE << len(descent)))
-        self.low_res = residual_stage(
-            in_channels, channels, stage.depth, stage.stride // previous_stride
-        )
-        self.high_res = residual_stage(high_res, high_res, stage.depth)
-        self.low_to_high = nn.Sequential(*conv_bn(channels, high_res, 1))
-        self.high_to_low = strided_convs(descent)
-
-    def forward(self, low_res: Tensor, high_res: Tensor) -> tuple[Tensor, Tensor]:
-        """Map rectified features of both branches to fused ones, which are not rectified.
-
-        Args:
-            low_res: (N, C, h, w) at the previous stride.
-            high_res: (N, 2 * width, H/8, W/8).
-        """
-        low_res = self.low_res(low_res)  # (N, width * stride / 4, H/stride, W/stride)
-        high_res = self.high_res(high_res)  # (N, 2 * width, H/8, W/8)
-        upward = upsample(self.low_to_high(F.relu(low_res)), high_res.shape[-2:])  # as high_res
-        downward = self.high_to_low(F.relu(high_res))  # as low_res
-        return low_res + downward, high_res + upward
 
 
 class SegmentationHead(nn.Module):
@@ -86,7 +48,7 @@ class SegmentationHead(nn.Module):
         return logits
 
 
-class DDRNet(nn.Module):
+class DDRNet(Backbone):
     """Deep dual-resolution network for semantic segmentation, of any size.
 
     Args:
@@ -120,21 +82,28 @@ class DDRNet(nn.Module):
         classes: tuple[ClassLabel, ...] | None = None,
         preprocessing: Preprocessing | None = None,
     ) -> None:
-        super().__init__()
         if num_classes < 1 or in_chans < 1:
             raise ValueError(
                 f"num_classes and in_chans are at least 1, got {num_classes} and {in_chans}"
             )
-        self.config = config
+        super().__init__(config, in_chans, tail_stride=2)
         self.num_classes = num_classes
-        self.in_chans = in_chans
         self.upsample = upsample
         self.classes = classes or class_labels([f"class_{k}" for k in range(num_classes)])
         self.preprocessing = preprocessing or IMAGENET.for_channels(in_chans)
         self.pretrained: WeightsRow | None = None
         self._batch_norm_frozen = False
         self._check_description()
-        self._build(aux_head)
+        low_res = config.low_res_channels(config.fusion_stages[-1].stride) * Bottleneck.expansion
+        features = config.high_res_channels * Bottleneck.expansion
+        self.dappm = DAPPM(low_res, config.dappm_width, features)
+        self.aux_head = (
+            SegmentationHead(config.high_res_channels, config.head_width, num_classes)
+            if aux_head
+            else None
+        )
+        self.head = SegmentationHead(features, config.head_width, num_classes)
+        self.initialise_convolutions()
 
     def _check_description(self) -> None:
         if len(self.classes) != self.num_classes:
@@ -147,33 +116,6 @@ class DDRNet(nn.Module):
                 f"preprocessing needs {self.in_chans} means and standard deviations, one per "
                 f"input channel, got {self.preprocessing}"
             )
-
-    def _build(self, aux_head: bool) -> None:
-        config = self.config
-        width, high_res = config.width, config.high_res_channels
-        strides = [OUTPUT_STRIDE, *(stage.stride for stage in config.fusion_stages)]
-        low_res, features = config.low_res_channels(strides[-1]), high_res * Bottleneck.expansion
-        self.stem = stem(self.in_chans, width)
-        self.trunk = nn.ModuleList(
-            [
-                residual_stage(width, width, config.trunk_depths[0]),
-                residual_stage(width, high_res, config.trunk_depths[1], stride=2),
-            ]
-        )
-        self.fusion_stages = nn.ModuleList(
-            BilateralFusion(config, stage, previous)
-            for stage, previous in zip(config.fusion_stages, strides, strict=False)
-        )
-        self.low_res_tail = nn.Sequential(Bottleneck(low_res, stride=2))
-        self.high_res_tail = nn.Sequential(Bottleneck(high_res))
-        self.dappm = DAPPM(low_res * Bottleneck.expansion, config.dappm_width, features)
-        self.aux_head = (
-            SegmentationHead(high_res, config.head_width, self.num_classes) if aux_head else None
-        )
-        self.head = SegmentationHead(features, config.head_width, self.num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor | SegmentationOutput:
         """Compute class logits of normalised images.

@@ -28,6 +28,7 @@ FLOORS = {
     "fusing": 6,
     "pretrained": 5,
     "network": 4,
+    "backbone": 3,
     "dappm": 3,
     "losses": 3,
     "metrics": 3,
