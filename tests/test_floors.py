@@ -49,8 +49,8 @@ FLOORS = {
 }
 """Room -> floor. The room "" is the package's own `__init__`."""
 
-EXTRAS = {"training": "train"}
-"""Room -> the extra that installs what only this room imports."""
+EXTRAS = {"training": "train", "predictor/video": "video"}
+"""Room or folder -> the extra that installs what only its files import."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow"}
@@ -59,6 +59,12 @@ DISTRIBUTIONS = {"PIL": "pillow"}
 def room_of(path):
     first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
+
+
+def extra_of(path):
+    """The extra that installs what a file imports; "" for the dependencies of the core."""
+    name = path.relative_to(PACKAGE).as_posix()
+    return next((extra for part, extra in EXTRAS.items() if name.startswith(part + "/")), "")
 
 
 def imported_modules(path):
@@ -180,15 +186,15 @@ def third_party(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_imported_package_is_declared(path):
     declared = distributions(project()["dependencies"])
-    if room_of(path) in EXTRAS:
-        declared |= distributions(project()["optional-dependencies"][EXTRAS[room_of(path)]])
+    if extra_of(path):
+        declared |= distributions(project()["optional-dependencies"][extra_of(path)])
     assert third_party(path) <= declared
 
 
 def test_every_declared_package_is_imported():
     rooms = {extra: [] for extra in ("", *EXTRAS.values())}
     for path in FILES:
-        rooms[EXTRAS.get(room_of(path), "")].append(path)
+        rooms[extra_of(path)].append(path)
     extras = project()["optional-dependencies"]
     for extra, paths in rooms.items():
         declared = distributions(extras[extra] if extra else project()["dependencies"])
@@ -197,4 +203,4 @@ def test_every_declared_package_is_imported():
 
 def test_extras_are_for_code_that_exists():
     assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "dev"}
-    assert set(EXTRAS) <= {room_of(path) for path in FILES}
+    assert set(EXTRAS.values()) <= {extra_of(path) for path in FILES}

@@ -1,0 +1,6 @@
+"""Video files, streams and cameras: reads frames, writes them back, shows them (extra `video`)."""
+
+from ddrnet.predictor.video.container import VIDEO_SUFFIXES, is_video
+from ddrnet.predictor.video.frames import Frame, read_video
+
+__all__ = ["VIDEO_SUFFIXES", "Frame", "is_video", "read_video"]
