@@ -136,3 +136,12 @@ def plain_training_step(model, optimizer, images, target, min_kept):
     loss.backward()
     optimizer.step()
     return loss.item()
+
+
+def distillation_loss(logits, teacher_logits, temperature):
+    """The divergence that torch computes between two distributions of the classes."""
+    student, teacher = (
+        torch.distributions.Categorical(logits=each.movedim(1, -1) / temperature)
+        for each in (logits, teacher_logits)
+    )
+    return temperature**2 * torch.distributions.kl_divergence(teacher, student).mean()

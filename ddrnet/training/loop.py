@@ -26,6 +26,7 @@ from ddrnet.training.defaults import fitted
 from ddrnet.training.interruption import Interruption, resume_command
 from ddrnet.training.monitor import Monitor, header
 from ddrnet.training.settings import Settings
+from ddrnet.training.teacher import build_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Run:
         self.schedule = building.build_schedule(settings, optimizer, self.total_steps)
         self.normalize = Normalize.from_model(self.network).to(accelerator.device)
         self.criterion = building.build_criterion(settings, dataset).to(accelerator.device)
+        self.teacher = build_teacher(settings, dataset.classes, accelerator)
 
 
 @dataclass
@@ -161,7 +163,10 @@ def train_step(run: Run, batches: Iterator[tuple[Tensor, Tensor]], step: int) ->
         images = images.to(device, non_blocking=True, memory_format=run.layout)
         labels = labels.to(device, non_blocking=True)
         with run.accelerator.accumulate(run.model):
-            loss = run.criterion(run.model(run.normalize(images)), labels)
+            output = run.model(run.normalize(images))
+            loss = run.criterion(output, labels)
+            if run.teacher is not None:
+                loss = loss + run.teacher.loss(images, output)
             run.accelerator.backward(loss)
             run.optimizer.step()
             run.optimizer.zero_grad()
@@ -178,7 +183,10 @@ def report(run: Run, progress: Progress, monitor: Monitor) -> None:
     epoch = progress.step / run.batches.steps_per_epoch
     samples = run.batches.samples_per_step
     monitor.progress(progress.step, run.total_steps, epoch, loss, rate, samples)
-    guessing = (1 + run.settings.aux_weight) * math.log(run.network.num_classes)
+    weights = 1 + run.settings.aux_weight
+    if run.teacher is not None:
+        weights += run.settings.distill_weight * run.settings.temperature**2
+    guessing = weights * math.log(run.network.num_classes)
     if progress.is_new and loss > guessing:
         monitor.note(
             progress.step,
@@ -250,6 +258,7 @@ def save(run: Run, progress: Progress) -> None:
         "step": progress.step,
         "best": progress.best,
         "losses": list(losses),
+        "teacher": None if run.teacher is None else run.teacher.fingerprint,
         "model": run.network.state_dict(),
         "evaluated": run.evaluated.state_dict(),
         "optimizer": run.optimizer.state_dict(),
@@ -277,6 +286,8 @@ def restore(run: Run, state: dict[str, Any]) -> Progress:
             f"--epochs {run.settings.epochs}: {state['step'] / steps:g} epochs are done already; "
             "pass a higher number, or resume from an earlier checkpoint"
         )
+    if run.teacher is not None:
+        run.teacher.check_resumed(run.settings, state)
     try:
         run.network.load_state_dict(state["model"])
         run.evaluated.load_state_dict(state["evaluated"])

@@ -20,6 +20,7 @@ GROUPS = {
     "crop_size": "augmentation",
     "batch_size": "schedule",
     "loss": "loss",
+    "teacher": "distillation",
     "precision": "hardware",
     "output": "output",
 }
@@ -125,6 +126,14 @@ class Settings:
             "training labels; auto takes cityscapes for its 19 classes, else none",
         )
     )
+
+    teacher: str | None = _option(
+        None,
+        "a trained model to learn from besides the labels: a name such as ddrnet_23.cityscapes, "
+        "the folder of a model such as runs/x/best, or a checkpoint",
+    )
+    distill_weight: float = _option(1.0, "weight of the distillation loss; 0 asks no teacher")
+    temperature: float = _option(1.0, "divides the logits that the distillation loss compares")
 
     precision: Literal["auto", "no", "fp16", "bf16"] = _option(
         "auto", "mixed precision; auto takes bf16 or fp16 on CUDA, else no"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from process_group import free_port, run_in_group
 from training_runs import (
+    FEW_CLASSES,
     LEARNED,
     TINY,
     Training,
@@ -17,6 +18,7 @@ from training_runs import (
     log_of,
     newest,
     run_here,
+    save_teacher,
     torchrun,
     write_labelled_folder,
 )
@@ -33,13 +35,18 @@ def accelerate_launch(processes):
     )
 
 
-@pytest.mark.parametrize("launcher", [torchrun, accelerate_launch])
-def test_two_processes_equal_one_with_twice_the_batch(tmp_path, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "taught"), [(torchrun, False), (accelerate_launch, False), (torchrun, True)]
+)
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path, launcher, taught):
     data = write_labelled_folder(tmp_path / "data")
+    if taught:
+        save_teacher(tmp_path / "teacher", FEW_CLASSES)
     words = (
         f"--data folder --data-path {data} --loss ce --freeze-bn --scale 1 1 --epochs 7 --lr 1e-4 "
         "--validate-every 7 --recipe paper --class-weights none --log-every 5"
     ).split()
+    words += ["--teacher", tmp_path / "teacher", "--temperature", 2] if taught else []
     assert run_here(tmp_path / "one", *words, "--batch-size", 4) == 0
     two = Training(tmp_path / "two", *words, launcher=launcher(2))
     assert two.wait() == 0, two.said

@@ -16,6 +16,7 @@ import torch
 from data_files import save_png
 from process_group import free_port
 
+import ddrnet
 from ddrnet import cli
 from ddrnet.cli.train import add_parser, given_settings
 from ddrnet.training import RECIPES, loop, run_checkpoints
@@ -167,3 +168,15 @@ def write_own_data(root, images):
         save_png(root / "labels" / f"{index}.png", rng.choice([0, 1, 4], (64, 64)))
     (root / "classes.txt").write_text("water\nland\nunlabelled 4 ignore\n")
     return root
+
+
+def save_teacher(folder, class_names, seed=0, **options):
+    """Save a network with random weights and random statistics of BatchNorm; return it."""
+    torch.manual_seed(seed)
+    model = ddrnet.create_model("ddrnet_23_nano", class_names=class_names, **options)
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                value.add_(torch.rand_like(value))
+    ddrnet.save_pretrained(model, folder)
+    return model

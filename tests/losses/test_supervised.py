@@ -1,3 +1,5 @@
+"""Cross entropy of all pixels and of the hard ones, at any stride."""
+
 import json
 import zlib
 from functools import partial
@@ -12,14 +14,8 @@ from process_group import run_in_group
 from references import ohem_cross_entropy
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
 
-from ddrnet.losses import (
-    AuxiliaryLoss,
-    CrossEntropyLoss,
-    OhemCrossEntropyLoss,
-    class_weights_from,
-)
+from ddrnet.losses import AuxiliaryLoss, CrossEntropyLoss, OhemCrossEntropyLoss
 from ddrnet.outputs import SegmentationOutput
 
 # fmt: off
@@ -28,7 +24,7 @@ CITYSCAPES_WEIGHTS = [
     .9539, .9843, 1.1116, .9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
 ]
 # fmt: on
-CASES = json.loads((Path(__file__).parent / "golden" / "ohem.json").read_text())
+CASES = json.loads((Path(__file__).parents[1] / "golden" / "ohem.json").read_text())
 CRITERIA = [CrossEntropyLoss, OhemCrossEntropyLoss]
 
 
@@ -278,56 +274,3 @@ def test_gradients_through_a_compiled_model(loss_too):
     loss = compiled(images) if loss_too else compiled_model(images)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     torch.testing.assert_close(gradients, expected)
-
-
-class Labelled:
-    """Two images of four pixels; one label is ignored."""
-
-    classes = ("road", "car", "sky")
-
-    def __init__(self, *maps):
-        self.maps = maps
-
-    def __len__(self):
-        return len(self.maps)
-
-    def read_labels(self, index):
-        return torch.tensor(self.maps[index], dtype=torch.uint8)
-
-
-def test_inverse_log_weights_hand_computed():
-    # Of seven labelled pixels, four are road and three car; no pixel is sky.
-    weights = class_weights_from(Labelled([[0, 0], [0, 1]], [[0, 1], [1, 255]]))
-    road, car = (1 / np.log(1.02 + share / 7) for share in (4, 3))
-    mean = (road + car) / 2
-    assert weights.tolist() == pytest.approx([road / mean, car / mean, 1])
-
-
-def test_median_frequency_weights_hand_computed():
-    # Road: 4 of the 7 pixels of both images; car: 2 of the 3 pixels of the second image.
-    dataset = Labelled([[0, 0], [0, 0]], [[255, 1], [1, 2]])
-    weights = class_weights_from(dataset, method="median_frequency")
-    shares = np.array([4 / 4, 2 / 3, 1 / 3])
-    expected = np.median(shares) / shares
-    assert weights.tolist() == pytest.approx((expected / expected.mean()).tolist())
-
-
-def test_class_weights_of_pairs_of_images_and_labels():
-    pairs = TensorDataset(torch.zeros(2, 3, 1, 2), torch.tensor([[[0, 0]], [[0, 1]]]))
-    weights = class_weights_from(pairs, num_classes=2)
-    assert weights[1] > weights[0]
-
-
-@pytest.mark.parametrize(
-    ("dataset", "arguments", "message"),
-    [
-        (TensorDataset(torch.zeros(1)), {}, "pass num_classes"),
-        (Labelled(), {}, "empty"),
-        (Labelled([[255]]), {}, "no pixel of the data set is labelled"),
-        (Labelled([[0, 7]]), {}, r"labels hold \[7\], expected 0 to 2 or the ignored 255"),
-        (Labelled([[0]]), {"method": "inverse"}, "method is one of.*got 'inverse'"),
-    ],
-)
-def test_class_weights_refuse_what_has_no_shares(dataset, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        class_weights_from(dataset, **arguments)
