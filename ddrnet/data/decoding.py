@@ -7,6 +7,7 @@ takes 1.6 s, a damaged PNG file crashes the process in its decoder, and its deco
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import struct
@@ -33,6 +34,9 @@ FORMATS = (
 
 MAX_PIXELS = 178_956_970
 """The default limit of pixels in an image. Pillow raises an error above the same number."""
+
+_ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif"})
+"""Other files are never opened to count their frames. Pages of a TIFF are no animation."""
 
 _UNREADABLE = (
     OSError,
@@ -137,6 +141,39 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     return values // stretch if stretch > 1 else values
+
+
+def decode_frames(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Iterator[Tensor]:
+    """Yield every frame of an animation, (3, H, W) uint8 RGB, as viewers show it.
+
+    Args:
+        path: A file that `is_animation` accepts.
+        max_pixels: The limit of pixels of a frame, as in `decode_image`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is unreadable or too large; frames before the damage are yielded.
+    """
+    with _opened(path, max_pixels) as image:
+        if max_pixels is not None:
+            _check_effort(image)
+        for index in itertools.count():
+            try:
+                image.seek(index)
+            except EOFError:  # after the last frame; n_frames fails for damaged files
+                return
+            yield torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1)
+
+
+def is_animation(path: StrPath) -> bool:
+    """Whether a file is a GIF, WebP, PNG or AVIF of several frames; False if it is unreadable."""
+    if os.path.splitext(path)[1].lower() not in _ANIMATED_SUFFIXES:
+        return False
+    try:
+        with _opened(path, None) as image:
+            return bool(getattr(image, "is_animated", False))
+    except (OSError, ValueError):
+        return False
 
 
 def image_size(path: StrPath) -> tuple[int, int]:
