@@ -27,3 +27,17 @@ class HubError(DDRNetError):
 
 class DatasetError(DDRNetError):
     """A data set is missing, incomplete or inconsistent."""
+
+
+class PredictionError(DDRNetError):
+    """A source of `Predictor.stream` that could not be segmented; its cause is the first error.
+
+    Attributes:
+        source: The path or the address; "" for images in memory.
+        frame: The number of the frame in a video or an animation, from 0; else None.
+    """
+
+    def __init__(self, message: str, source: str = "", frame: int | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+        self.frame = frame

@@ -22,7 +22,7 @@ from ddrnet.labels import IGNORE_INDEX, ClassLabel
 from ddrnet.metrics import SegmentationMetrics
 from ddrnet.network import DDRNet
 from ddrnet.outputs import SegmentationScores
-from ddrnet.predictor.pipeline import check_logits, prepare
+from ddrnet.predictor.engine import check_logits, prepare
 from ddrnet.predictor.tta import check_scales, predict_averaged
 
 logger = logging.getLogger(__name__)

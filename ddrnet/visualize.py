@@ -7,7 +7,7 @@ Labels are (H, W) arrays or CPU tensors of any integer type. They hold class ind
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,7 +59,12 @@ def colorize(labels: ArrayLike, classes: Sequence[ClassLabel]) -> NDArray[np.uin
 
 
 def overlay(
-    image: ArrayLike, labels: ArrayLike, classes: Sequence[ClassLabel], *, opacity: float = 0.55
+    image: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[ClassLabel],
+    *,
+    opacity: float = 0.55,
+    only: Collection[int] | None = None,
 ) -> Image.Image:
     """Blend the class colours over an image; ignored pixels keep the image.
 
@@ -68,6 +73,7 @@ def overlay(
         labels: (H, W) class indices.
         classes: The class of each index.
         opacity: From 0, the image alone, to 1, the colours alone.
+        only: Indices of the classes to show; by default all.
 
     Raises:
         ValueError: If a shape or a type does not fit, or a value is out of range.
@@ -78,8 +84,8 @@ def overlay(
         raise ValueError(f"opacity must lie between 0 and 1, got {opacity}")
     colors = palette_image(labels, classes)
     pixels = _channels_last(image, colors.height, colors.width)
-    strength = np.full(MAX_CLASSES, round(255 * opacity), np.uint8)
-    strength[len(classes) :] = 0
+    strength = np.zeros(MAX_CLASSES, np.uint8)
+    strength[list(range(len(classes)) if only is None else only)] = round(255 * opacity)
     mask = Image.fromarray(strength[np.asarray(colors)])
     return Image.composite(colors.convert("RGB"), Image.fromarray(pixels), mask)
 
@@ -102,18 +108,20 @@ def with_legend(
     Raises:
         ValueError: If labels are not a map of integers, or a value is no class.
     """
-    from PIL import Image
-
     text_size = max(_SMALLEST_TEXT, round(math.sqrt(picture.width * picture.height) / 60))
     panel = _panel(_entries(class_shares(labels, classes), classes), picture.width, text_size)
-    parts = [picture, panel, *([_line(note, text_size)] if note else [])]
-    width = max(part.width for part in parts)
-    canvas = Image.new("RGB", (width, sum(part.height for part in parts)), _PANEL)
-    top = 0
-    for part in parts:
-        canvas.paste(part, ((width - part.width) // 2, top))
-        top += part.height
-    return canvas
+    return _stacked([picture, panel, *([_line(note, text_size)] if note else [])])
+
+
+def legend(classes: Sequence[ClassLabel], *, note: str = "") -> Image.Image:
+    """Return a picture of the names and colours of classes.
+
+    Args:
+        classes: The classes, in their order.
+        note: A line of text below the classes.
+    """
+    entries = [_Entry(_shortened(label.name), label.color, "") for label in classes]
+    return _stacked([_panel(entries, 0, _SMALLEST_TEXT), *([_line(note)] if note else [])])
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -211,7 +219,20 @@ def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Ima
     return panel
 
 
-def _line(text: str, text_size: int) -> Image.Image:
+def _stacked(parts: Sequence[Image.Image]) -> Image.Image:
+    """Join RGB pictures from top to bottom, centred."""
+    from PIL import Image
+
+    width = max(part.width for part in parts)
+    canvas = Image.new("RGB", (width, sum(part.height for part in parts)), _PANEL)
+    top = 0
+    for part in parts:
+        canvas.paste(part, ((width - part.width) // 2, top))
+        top += part.height
+    return canvas
+
+
+def _line(text: str, text_size: int = _SMALLEST_TEXT) -> Image.Image:
     """Draw a line of text with the margins of a legend."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -49,8 +49,12 @@ FLOORS = {
 }
 """Room -> floor. The room "" is the package's own `__init__`."""
 
-EXTRAS = {"training": "train", "predictor/video": "video"}
-"""Room or folder -> the extra that installs what only its files import."""
+EXTRAS = {
+    "training": "train",
+    "predictor/video": "video",
+    "predictor/segmentation.py": "supervision",
+}
+"""Room, folder or file -> the extra that installs what only it imports."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow"}
@@ -64,7 +68,7 @@ def room_of(path):
 def extra_of(path):
     """The extra that installs what a file imports; "" for the dependencies of the core."""
     name = path.relative_to(PACKAGE).as_posix()
-    return next((extra for part, extra in EXTRAS.items() if name.startswith(part + "/")), "")
+    return next((extra for part, extra in EXTRAS.items() if f"{name}/".startswith(f"{part}/")), "")
 
 
 def imported_modules(path):

@@ -54,19 +54,18 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render and segment a street, write the picture, print the scores."""
     from ddrnet.data import SyntheticStreets
-    from ddrnet.factory import create_model
-    from ddrnet.predictor.pipeline import segment
+    from ddrnet.predictor.predictor import Predictor
 
     row = get_weights(MODEL)
     streets = SyntheticStreets(1, row.metrics[0].resolution, seed=_SEED + args.street)
     image, truth = streets[0]
-    model = create_model(MODEL, pretrained=True).eval()
-    labels = segment(model, image)
+    result = Predictor(MODEL, device="cpu")(image)
+    labels, classes = result.labels, result.classes
     path = args.out.expanduser() / PICTURE
-    content = png_bytes(picture(image, labels, model.classes, row.caveat), comment=row.caveat)
+    content = png_bytes(picture(image, labels, classes, row.caveat), comment=row.caveat)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
-    print(scores_of_scene(labels, truth, model.classes))
+    print(scores_of_scene(labels, truth, classes))
     print(f"{path}: image, labels, overlay")
     return 0
 

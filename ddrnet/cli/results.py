@@ -10,97 +10,149 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from ddrnet.files import png_bytes, write_atomically
-from ddrnet.labels import ClassLabel
-from ddrnet.predictor.sources import LABELS_SUFFIX, OVERLAY_SUFFIX
+from ddrnet.predictor.sources import LEGEND, Source
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
+    from ddrnet.labels import ClassLabel
+    from ddrnet.predictor.segmentation import Segmentation
 
 
-class Results(NamedTuple):
-    """The files with the results of one image.
+class Wanted(NamedTuple):
+    """What to write for each image, besides its labels.
 
     Attributes:
-        labels: The palette PNG with class indices.
-        overlay: The PNG with the class colours over the image.
+        overlay: The class colours over the image.
+        color: The class colours.
+        confidence: The probability of the class, 0 to 255.
+        legend: The legend below each overlay, instead of one in each folder.
+        only: The names of the classes in overlays; None for all.
+        note: The PNG comment of every file, and a line of each legend.
     """
 
-    labels: Path
-    overlay: Path
+    overlay: bool = True
+    color: bool = False
+    confidence: bool = False
+    legend: bool = False
+    only: Sequence[str] | None = None
+    note: str = ""
+
+    def files(self, stem: Path, frame: int | None = None) -> dict[str, Path]:
+        """Return kind -> file of an image, or of one frame in the folder `stem`."""
+        if frame is not None:
+            stem = stem / f"{frame:06}"
+        kinds = ["labels"]
+        kinds += [kind for kind in ("overlay", "color", "confidence") if getattr(self, kind)]
+        return {kind: stem.with_name(f"{stem.name}.{kind}.png") for kind in kinds}
 
 
-def name_results(images: Sequence[Path], folder: Path) -> list[Results]:
-    """Return the files of each image: `NAME.labels.png` and `NAME.overlay.png`.
+def name_results(sources: Sequence[Source], folder: Path) -> list[Path]:
+    """Return the beginning of the names of each source's results, without suffixes.
 
-    NAME is the path of the image below the deepest common folder of all images. It lacks the file
-    extension, except where two names would be equal without it.
+    It is the name of the source, which holds the tree of its folder. It lacks the file extension,
+    except where two names would be equal without it. Where two sources have one name, all names are
+    paths below the deepest common folder.
 
     Raises:
-        ValueError: If a result would overwrite one of the images.
+        ValueError: If the labels would overwrite one of the images.
     """
-    names = _unique_names(images)
-    results = [
-        Results(folder / f"{name}{LABELS_SUFFIX}", folder / f"{name}{OVERLAY_SUFFIX}")
-        for name in names
-    ]
-    inputs = {_identity(image): image for image in images if image.exists()}
-    for image, paths in zip(images, results, strict=True):
-        for path in paths:
+    stems = [folder / name for name in _unique_names(sources)]
+    inputs = {
+        _identity(source.origin): source.origin
+        for source in sources
+        if isinstance(source.origin, Path) and source.origin.exists()
+    }
+    everything = Wanted(color=True, confidence=True)
+    for source, stem in zip(sources, stems, strict=True):
+        for path in everything.files(stem).values():
             if path.exists() and _identity(path) in inputs:
                 raise ValueError(
-                    f"the results of {image} would overwrite the image {inputs[_identity(path)]}: "
-                    f"choose another folder than {path.parent}"
+                    f"the results of {source.origin} would overwrite the image "
+                    f"{inputs[_identity(path)]}: choose another folder than {path.parent}"
                 )
-    return results
+    return stems
 
 
-def write_results(
-    results: Results,
-    image: Tensor,
-    labels: NDArray[np.uint8],
-    classes: Sequence[ClassLabel],
-    note: str = "",
-) -> None:
-    """Write the label map and the overlay with its legend, each atomically.
+def write_results(files: dict[str, Path], result: Segmentation, wanted: Wanted) -> None:
+    """Write the files of an image, each atomically; their folders are created.
 
     Args:
-        results: The files; their folders are created.
-        image: (3, H, W) uint8 RGB.
-        labels: (H, W) class indices.
-        classes: The class of each index.
-        note: Text below the legend, and the PNG comment of both files.
+        files: Kind -> file, from `Wanted.files`.
+        result: The segmentation, with a confidence map if there is a file for it.
+        wanted: What the files show.
 
     Raises:
         OSError: If a file cannot be written; the error names it.
     """
-    from ddrnet.visualize import overlay, palette_image, with_legend
-
-    blended = with_legend(overlay(image, labels, classes), labels, classes, note=note)
-    label_map = png_bytes(palette_image(labels, classes), compression=6, comment=note)
-    for path, content in (
-        (results.labels, label_map),
-        (results.overlay, png_bytes(blended, comment=note)),
-    ):
+    for kind, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, _content(kind, result, wanted))
 
 
-def _unique_names(images: Sequence[Path]) -> list[PurePath]:
-    """Return paths below the common folder, without file extension where that is unique."""
-    absolute = [Path(os.path.abspath(image)) for image in images]
-    # A drive letter becomes a valid name of a folder.
-    parts = [(re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]) for path in absolute]
-    levels = zip(*(path[:-1] for path in parts), strict=False)
-    common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
-    full = [PurePath(*path[common:]) for path in parts]
-    times = Counter(_folded(name.with_suffix("")) for name in full)
-    times.update(_folded(name) for name in full if name.suffix)
+def write_legend(folder: Path, classes: Sequence[ClassLabel], wanted: Wanted) -> None:
+    """Write the legend of the overlays in a folder.
+
+    Raises:
+        OSError: If the file cannot be written; the error names it.
+    """
+    from ddrnet.visualize import legend
+
+    shown = [label for label in classes if wanted.only is None or label.name in wanted.only]
+    picture = legend(shown, note=wanted.note)
+    write_atomically(folder / LEGEND, png_bytes(picture, comment=wanted.note))
+
+
+def _content(kind: str, result: Segmentation, wanted: Wanted) -> bytes:
+    """Return the content of one file."""
+    from PIL import Image
+
+    from ddrnet.visualize import palette_image, with_legend
+
+    if kind == "labels":
+        picture = palette_image(result.labels, result.classes)
+        return png_bytes(picture, compression=6, comment=wanted.note)
+    if kind == "color":
+        picture = palette_image(result.labels, result.classes).convert("RGB")
+    elif kind == "confidence":
+        assert result.confidence is not None
+        picture = Image.fromarray(np.rint(255 * result.confidence).astype(np.uint8))
+    else:
+        picture = result.overlay(only=wanted.only)
+        if wanted.legend:
+            picture = with_legend(picture, result.labels, result.classes, note=wanted.note)
+    return png_bytes(picture, comment=wanted.note)
+
+
+def _unique_names(sources: Sequence[Source]) -> list[PurePath]:
+    """Return a relative path for each source, without file extension where that is unique."""
+    full = [source.name for source in sources]
+    if len({_folded(name) for name in full}) < len(full):
+        full = _below_common_folder(sources)
+    taken: set[str] = set()
+    for index, name in enumerate(full):
+        number = 1
+        while _folded(full[index]) in taken:  # addresses that differ in the query, for example
+            number += 1
+            full[index] = name.with_name(f"{name.stem}-{number}{name.suffix}")
+        taken.add(_folded(full[index]))
+    times = Counter(taken)
+    times.update(_folded(name.with_suffix("")) for name in full if name.suffix)
     return [
         name.with_suffix("") if times[_folded(name.with_suffix(""))] == 1 else name for name in full
     ]
+
+
+def _below_common_folder(sources: Sequence[Source]) -> list[PurePath]:
+    """Return the paths of files below the deepest common folder; other sources keep their names."""
+    paths = [Path(os.path.abspath(s.origin)) for s in sources if isinstance(s.origin, Path)]
+    # A drive letter becomes a valid name of a folder.
+    parts = [(re.sub(r"[\\/:]", "", path.anchor), *path.parts[1:]) for path in paths]
+    levels = zip(*(path[:-1] for path in parts), strict=False)
+    common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
+    names = iter(PurePath(*path[common:]) for path in parts)
+    return [next(names) if isinstance(s.origin, Path) else s.name for s in sources]
 
 
 def _folded(name: PurePath) -> str:

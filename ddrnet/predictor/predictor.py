@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from ddrnet.data.decoding import decode_image, image_pixels
+from ddrnet.errors import PredictionError
 from ddrnet.factory import trained_model
 from ddrnet.files import StrPath
-from ddrnet.fusing import fuse
-from ddrnet.labels import MAX_CLASSES
+from ddrnet.labels import MAX_CLASSES, ClassLabel
 from ddrnet.network import MIN_SIZE, DDRNet
-from ddrnet.predictor.pipeline import check_logits, pick_device, prepare
+from ddrnet.predictor.engine import Engine, Precision, TorchEngine
+from ddrnet.predictor.pixels import Picture, read_pixels
 from ddrnet.predictor.segmentation import Segmentation
-from ddrnet.upsampling import upsample_argmax, upsampled_confidence
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-Source = StrPath | Image.Image | NDArray[np.uint8] | Tensor
-"""A path, an address, a Pillow image, or an array (H, W[, C]) or tensor (C, H, W) of uint8."""
+from ddrnet.predictor.sources import Pending, find_sources, images_of
+from ddrnet.predictor.stream import Read, stream
+from ddrnet.predictor.tta import check_scales, label_maps, resized, views
+from ddrnet.predictor.windows import Windows
 
 
 class Predictor:
@@ -45,6 +39,11 @@ class Predictor:
         compile: Whether torch compiles the network, which takes a while for each new size.
         size: Height and width that the network sees, in pixels; by default those of the source.
             Images below 32 pixels are enlarged. The labels keep the source's size.
+        tta: Test-time augmentation: scales whose class probabilities are averaged, each also seen
+            mirrored left and right. `(1.0,)` only mirrors.
+        window: Height and width of overlapping windows, in pixels, for images that memory cannot
+            hold otherwise. Each window sees only its own surroundings, so labels may differ from
+            those of the whole image.
         confidence: Whether results hold the probability of the predicted class.
 
     Raises:
@@ -63,33 +62,33 @@ class Predictor:
         self,
         model: DDRNet | StrPath,
         *,
-        device: str | None = None,
+        device: torch.device | str | None = None,
         precision: Precision = "float32",
         fused: bool = True,
         compile: bool = False,
         size: tuple[int, int] | None = None,
+        tta: Sequence[float] | None = None,
+        window: tuple[int, int] | None = None,
         confidence: bool = False,
     ) -> None:
-        dtype = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
-        if precision not in dtype:
-            raise ValueError(f"precision is one of {', '.join(dtype)}, got {precision!r}")
         if size is not None and (len(size) != 2 or min(size) < MIN_SIZE):
             raise ValueError(f"size is a height and a width from {MIN_SIZE} pixels, got {size}")
+        if tta is not None:
+            check_scales(tta)
         network = model if isinstance(model, DDRNet) else trained_model(model)
         if network.num_classes > MAX_CLASSES:
             raise ValueError(
                 f"the model has {network.num_classes} classes; labels of 8 bits hold {MAX_CLASSES}"
             )
-        network = fuse(network) if fused else network.without_aux_head().eval()
-        network.aux_head, network.upsample = None, False
-        network.requires_grad_(False).to(pick_device(device), dtype[precision])
-        self.network = network.to(memory_format=torch.channels_last)
-        self.classes = network.classes
+        self.engine: Engine = TorchEngine(
+            network, device=device, precision=precision, fused=fused, compile=compile
+        )
         self.size = size
+        self.tta = tta
         self.confidence = confidence
-        self._forward: Any = torch.compile(self.network) if compile else self.network
+        self._network = Windows(self._logits, window) if window else self._logits
 
-    def __call__(self, source: Source) -> Segmentation:
+    def __call__(self, source: Picture) -> Segmentation:
         """Segment one image.
 
         Args:
@@ -104,93 +103,81 @@ class Predictor:
                 finite.
         """
         started = time.perf_counter()
-        image = _pixels(source, self.network.in_chans)  # (C, H, W)
-        decoded = time.perf_counter()
-        logits = self._logits(image)  # (1, K, h, w)
+        pixels = read_pixels(source, self.engine.in_chans)  # (C, H, W)
+        shown = str(source) if isinstance(source, str | Path) else ""
+        pending = Pending(shown, PurePath(), lambda channels: pixels)
+        return self._segment([Read(pending, pixels, 1000 * (time.perf_counter() - started))])[0]
+
+    def stream(
+        self, sources: Any, *, every: int = 1
+    ) -> Generator[Segmentation | PredictionError, None, None]:
+        """Segment many images while others are read; memory does not grow with their number.
+
+        Reading, computing and the caller's work on the results overlap in threads. A source that
+        fails gives a `PredictionError`, and the rest goes on. Closing the generator ends the
+        threads. Accelerators segment consecutive images of one size together.
+
+        Args:
+            sources: A file, a folder, a pattern such as `photos/**/*.jpg`, a text file with one
+                source per line, an http(s) address, a video, the number of a webcam, an image in
+                memory, or an iterable of these. Folders are searched for images, subfolders too.
+            every: Take each so-many-th frame of videos, animations and webcams.
+
+        Yields:
+            One result for each image and frame, in order.
+
+        Raises:
+            ValueError: If `every` is below 1.
+        """
+        if every < 1:
+            raise ValueError(f"every is 1 for all frames, 2 for each second one; got {every}")
+        found = (
+            image for source in find_sources(sources) for image in images_of(source, every=every)
+        )
+        return self.stream_pending(found)
+
+    def stream_pending(
+        self, pending: Iterable[Pending]
+    ) -> Generator[Segmentation | PredictionError, None, None]:
+        """Segment images as `stream` does, after the caller has seen and selected them."""
+        return stream(pending, self._segment, self.engine.in_chans, self.engine.batch_pixels)
+
+    @property
+    def classes(self) -> tuple[ClassLabel, ...]:
+        """The class of each label."""
+        return self.engine.classes
+
+    def _segment(self, reads: Sequence[Read]) -> list[Segmentation]:
+        """Segment images of one size together."""
+        started = time.perf_counter()
+        pixels = [read.pixels for read in reads]  # each (C, H, W)
+        images = torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]
+        size = images.shape[2:]
+        seen = resized(images, self.size or size)
+        maps = views(self._network, seen, self.tta or (1.0,), flip=self.tta is not None)
         computed = time.perf_counter()
-        size = torch.Size(image.shape[1:])
-        labels = upsample_argmax(logits, size)[0].cpu().numpy()  # (H, W)
-        confidence = None
-        if self.confidence:
-            confidence = upsampled_confidence(logits, size)[0].cpu().numpy()  # (H, W)
+        found = label_maps(maps, size, self.confidence)  # (N, H, W)
+        labels = found.labels.cpu().numpy()
+        confidence = None if found.confidence is None else found.confidence.cpu().numpy()
         ended = time.perf_counter()
-        return Segmentation(
-            image=image.permute(1, 2, 0).numpy(),
-            labels=labels,
-            classes=self.classes,
-            confidence=confidence,
-            source=str(source) if isinstance(source, str | Path) else "",
-            speed={
-                "decode": 1000 * (decoded - started),
-                "network": 1000 * (computed - decoded),
-                "labels": 1000 * (ended - computed),
-            },
-        )
+        return [
+            Segmentation(
+                image=read.pixels.permute(1, 2, 0).numpy(),
+                labels=labels[index],
+                classes=self.classes,
+                confidence=None if confidence is None else confidence[index],
+                source=read.pending.source,
+                frame=read.pending.frame,
+                time=read.pending.time,
+                speed={
+                    "decode": read.milliseconds,
+                    "network": 1000 * (computed - started) / len(reads),
+                    "labels": 1000 * (ended - computed) / len(reads),
+                },
+            )
+            for index, read in enumerate(reads)
+        ]
 
-    @torch.inference_mode()
-    def _logits(self, image: Tensor) -> Tensor:
-        """Return the logits of (C, H, W) uint8 as float32, (1, K, h, w)."""
-        images = prepare(self.network, image[None])
-        height, width = images.shape[2:]
-        size = self.size or (max(height, MIN_SIZE), max(width, MIN_SIZE))
-        if size != (height, width):
-            resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
-            images = resized.to(images.dtype)
-        logits: Tensor = self._forward(images.contiguous(memory_format=torch.channels_last))
-        check_logits(logits)  # an accelerator is done then
-        return logits.float()
-
-
-def _pixels(source: Any, channels: int) -> Tensor:
-    """Return a source as (C, H, W) uint8, C being the model's channels or RGB."""
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return _fetched(source)
-    if isinstance(source, str | Path):
-        return decode_image(source)
-    if isinstance(source, Image.Image):
-        return torch.from_numpy(image_pixels(source)).permute(2, 0, 1)
-    if isinstance(source, np.ndarray):
-        array = source[:, :, None] if source.ndim == 2 else source
-        image = torch.from_numpy(np.array(array)) if array.dtype == np.uint8 else None
-        image = image.permute(2, 0, 1) if image is not None and image.ndim == 3 else None
-    elif isinstance(source, Tensor):
-        image = source.cpu() if source.dtype == torch.uint8 and source.ndim == 3 else None
-    else:
-        raise TypeError(
-            "expected a path, an http(s) address, a Pillow image, an array or a tensor, got "
-            f"{type(source).__name__}"
-        )
-    if image is None or 0 in image.shape:
-        raise ValueError(
-            "expected an array (H, W) or (H, W, C) or a tensor (C, H, W) of uint8, got "
-            f"{source.dtype} {tuple(source.shape)}"
-        )
-    return _with_channels(image, channels)
-
-
-def _with_channels(image: Tensor, channels: int) -> Tensor:
-    """Return (C, H, W) with the model's channels, or RGB for a model of one or three."""
-    given = len(image)
-    if given == channels or (given == 3 and channels == 1):
-        return image
-    if given == 1 and channels == 3:
-        return image.expand(3, -1, -1)
-    if given == 4 and channels in {1, 3}:
-        return image[:3]
-    raise ValueError(f"the image has {given} channels, the model reads {channels}")
-
-
-def _fetched(address: str) -> Tensor:
-    """Return the image at an http(s) address."""
-    from ddrnet.pretrained.connections import SourceError
-    from ddrnet.pretrained.download import download
-    from ddrnet.weights.row import WebFile
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "image"
-        try:
-            download(WebFile((address,)), target)
-            return decode_image(target)
-        except (SourceError, ValueError) as error:
-            reason = str(error).replace(str(target), address)
-            raise ValueError(f"cannot fetch {address}: {reason}") from error
+    def _logits(self, images: Tensor) -> Tensor:
+        """Return the logits of (N, C, H, W) bytes; small images are enlarged."""
+        return self.engine(resized(images, [max(side, MIN_SIZE) for side in images.shape[2:]]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from ddrnet.files import StrPath, png_bytes, write_atomically
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
+    import supervision
     from PIL import Image
 
 
@@ -26,7 +29,10 @@ class Segmentation:
         classes: The class of each index.
         confidence: (H, W) float32, probability of the predicted class, 0-1; None if not asked for.
         source: The path or the address; "" for images in memory.
-        speed: Milliseconds of `decode`, `network` and `labels`.
+        frame: The number of the frame in a video or an animation, from 0; else None.
+        time: Seconds since the beginning of the video; else None.
+        speed: Milliseconds of `decode`, `network` and `labels`; of several images computed
+            together, the mean.
     """
 
     image: NDArray[np.uint8]
@@ -34,6 +40,8 @@ class Segmentation:
     classes: tuple[ClassLabel, ...]
     confidence: NDArray[np.float32] | None = None
     source: str = ""
+    frame: int | None = None
+    time: Fraction | None = None
     speed: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -48,13 +56,7 @@ class Segmentation:
         Raises:
             ValueError: If there is no such class.
         """
-        names = [label.name for label in self.classes]
-        index = name_or_index
-        if isinstance(index, str):
-            index = names.index(index) if index in names else -1
-        if not 0 <= index < len(names):
-            raise ValueError(f"there is no class {name_or_index!r}; expected {', '.join(names)}")
-        inside: NDArray[np.bool_] = self.labels == index
+        inside: NDArray[np.bool_] = self.labels == self._index(name_or_index)
         return inside
 
     def shares(self) -> dict[str, float]:
@@ -63,17 +65,21 @@ class Segmentation:
         pairs = zip(self.classes, shares, strict=True)
         return {label.name: share for label, share in pairs if share > 0}
 
-    def overlay(self, *, opacity: float = 0.55) -> Image.Image:
+    def overlay(
+        self, *, opacity: float = 0.55, only: Collection[str | int] | None = None
+    ) -> Image.Image:
         """Return the class colours blended over the image, at its size.
 
         Args:
             opacity: From 0, the image alone, to 1, the colours alone.
+            only: Names or indices of the classes to show; by default all.
 
         Raises:
-            ValueError: If `opacity` is out of range.
+            ValueError: If `opacity` is out of range, or there is no such class.
         """
         pixels = self.image if self.image.shape[2] == 3 else self.image[:, :, :1].repeat(3, axis=2)
-        return visualize.overlay(pixels, self.labels, self.classes, opacity=opacity)
+        shown = None if only is None else [self._index(name) for name in only]
+        return visualize.overlay(pixels, self.labels, self.classes, opacity=opacity, only=shown)
 
     def save(self, path: StrPath) -> None:
         """Write the labels as a palette PNG: viewers show colours, readers get class indices.
@@ -100,3 +106,41 @@ class Segmentation:
             mask = Image.fromarray(inside.astype(np.uint8) * 255)
             found.append({"score": score, "label": name, "mask": mask})
         return found
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return one detection per present class, with its mask, for the tools of `supervision`.
+
+        The detections carry boxes in pixels, masks, class indices, names (`data["class_name"]`)
+        and, if there is a confidence map, the mean confidence.
+
+        Raises:
+            ImportError: If supervision is not installed (`pip install "ddrnet[supervision]"`).
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError(
+                'supervision is missing: pip install "ddrnet[supervision]"'
+            ) from error
+        names = list(self.shares())
+        masks = np.stack([self.mask(name) for name in names])  # (n, H, W)
+        scores = None
+        if self.confidence is not None:
+            scores = np.array([self.confidence[mask].mean() for mask in masks])
+        return supervision.Detections(
+            xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
+            mask=masks,
+            confidence=scores,
+            class_id=np.array([self._index(name) for name in names]),
+            data={"class_name": np.array(names)},
+        )
+
+    def _index(self, name_or_index: str | int) -> int:
+        """Return the index of a class; raise ValueError if there is none."""
+        names = [label.name for label in self.classes]
+        index = name_or_index
+        if isinstance(index, str):
+            index = names.index(index) if index in names else -1
+        if not 0 <= index < len(names):
+            raise ValueError(f"there is no class {name_or_index!r}; expected {', '.join(names)}")
+        return index

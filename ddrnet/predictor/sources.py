@@ -1,52 +1,210 @@
-"""Finds image files in files and folders."""
+"""Finds the images in files, folders, patterns, text lists, videos, webcams and iterators."""
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ddrnet.data.decoding import decode_frames, is_animation
 from ddrnet.data.folder import IMAGE_SUFFIXES, is_image_file
-from ddrnet.files import StrPath
+from ddrnet.predictor.pixels import is_address, read_pixels
+from ddrnet.predictor.video import is_video, read_video
 
-LABELS_SUFFIX = ".labels.png"
-OVERLAY_SUFFIX = ".overlay.png"
+LIST_SUFFIX = ".txt"
+"""Suffix of a text file with one source per line."""
+
+RESULT_SUFFIXES = (".labels.png", ".overlay.png", ".color.png", ".confidence.png")
 """Suffixes of the files that `ddrnet predict` writes; searches of folders skip them."""
 
+LEGEND = "legend.png"
+"""The legend that `ddrnet predict` writes beside overlays; skipped where there are overlays."""
 
-def find_images(paths: Iterable[StrPath]) -> list[Path]:
-    """Return these files, and the images in these folders and their subfolders, each once.
 
-    A given file counts whatever its name is. In folders, files with the suffix of an image count,
-    sorted by path. Hidden files, links to folders, and the `*.labels.png` and `*.overlay.png` of
-    earlier runs are skipped.
+class Source(NamedTuple):
+    """One place that gives an image, or many.
+
+    Attributes:
+        origin: A path, an address, the number of a webcam, or an image in memory.
+        name: A relative path that tells the source from others, with the tree of its folder.
+    """
+
+    origin: Any
+    name: PurePath
+
+
+class Pending(NamedTuple):
+    """An image that nobody has read yet.
+
+    Attributes:
+        source: Its path or address; "" for images in memory.
+        name: The name of the source.
+        read: Returns (C, H, W) uint8 for the number of channels that a model reads.
+        frame: The number of the frame in a video or an animation, from 0; else None.
+        time: Seconds since the beginning of the video; else None.
+    """
+
+    source: str
+    name: PurePath
+    read: Callable[[int], Tensor]
+    frame: int | None = None
+    time: Fraction | None = None
+
+
+def find_sources(given: Any) -> Iterator[Source]:
+    """Yield the sources in what a user names; no image is read yet.
+
+    Args:
+        given: A path, an address, the number of a webcam, an image in memory, or an iterable of
+            these. A folder stands for the images in it and its subfolders, sorted by path, without
+            hidden files, links to folders and results of `ddrnet predict`. A pattern such as
+            `photos/**/*.jpg` stands for the matching files. A text file (`.txt`) has one of these
+            per line, relative to the current folder or to its own.
+
+    Yields:
+        The sources; an item that cannot be searched gives one whose image raises the error.
+    """
+    single = isinstance(given, str | os.PathLike | int | Image.Image | np.ndarray | Tensor)
+    for item in [given] if single else given:
+        if isinstance(item, Source):
+            yield item
+            continue
+        named = isinstance(item, str | os.PathLike)
+        is_list = named and PurePath(item).suffix.lower() == LIST_SUFFIX and not is_address(item)
+        try:
+            for line in _lines(Path(item).expanduser()) if is_list else [item]:
+                yield from _found(line)
+        except (OSError, ValueError) as error:
+            yield Source(error, PurePath(item) if named else PurePath("image"))
+
+
+def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
+    """Yield the image of a source, or the frames of a video, an animation or a webcam.
+
+    Args:
+        source: From `find_sources`. A source that cannot be opened yields one image whose `read`
+            raises the error.
+        every: Take each so-many-th frame.
+    """
+    origin, name = source
+    shown = f"webcam {origin}" if isinstance(origin, int) else ""
+    if isinstance(origin, str | os.PathLike):
+        shown = os.fspath(origin)
+    if isinstance(origin, Exception):
+        shown = str(name)
+    index = None
+    try:
+        if isinstance(origin, Exception):
+            raise origin
+        frames = _frames(origin, every)
+        if frames is None:
+            yield Pending(shown, name, partial(read_pixels, origin))
+            return
+        for index, time, pixels in frames:
+            yield Pending(shown, name, partial(read_pixels, pixels), index, time)
+    except (OSError, ValueError, ImportError) as error:
+        yield Pending(shown, name, partial(_fail, error), None if index is None else index + 1)
+
+
+def _frames(origin: Any, every: int) -> Iterator[tuple[int, Fraction | None, Any]] | None:
+    """Return the numbers, times and pixels of frames; None if the source is one image."""
+    if isinstance(origin, int) or (isinstance(origin, str | os.PathLike) and is_video(origin)):
+        video = read_video(origin, every=every)
+        return ((frame.index, frame.time, frame.pixels) for frame in video)
+    if isinstance(origin, Path) and is_animation(origin):
+        frames = enumerate(decode_frames(origin))
+        return ((index, None, image) for index, image in frames if index % every == 0)
+    return None
+
+
+def _found(item: Any) -> Iterator[Source]:
+    """Yield the sources of a folder or a pattern; anything else is one itself."""
+    if isinstance(item, int) and not isinstance(item, bool):
+        yield Source(item, PurePath(f"webcam{item}"))
+    elif not isinstance(item, str | os.PathLike):
+        yield Source(item, PurePath("image"))
+    elif is_address(item) or "://" in os.fspath(item):
+        yield Source(item, PurePath(_safe(unquote(urlsplit(str(item)).path)) or "image"))
+    else:
+        text, path = os.fspath(item), Path(item).expanduser()
+        if os.path.isdir(path):
+            yield from (Source(image, image.relative_to(path)) for image in _images_in(path))
+        elif not os.path.exists(path) and glob.has_magic(text):
+            yield from _matching(path)
+        elif not os.path.exists(path) and text.isdecimal():
+            yield from _found(int(text))
+        else:
+            yield Source(path, PurePath(path.name))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images below a folder, sorted by path.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder.
-        ValueError: If a folder holds no image.
+        ValueError: If there is none.
         OSError: If a folder cannot be read.
     """
-    found: dict[str, Path] = {}
-    for path in (Path(path).expanduser() for path in paths):
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file or folder {path}")
-        images = sorted(_walk(path)) if path.is_dir() else [path]
-        if not images:
-            endings = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise ValueError(f"there is no image in the folder {path}; images end in {endings}")
-        for image in images:
-            found.setdefault(os.path.abspath(image), image)
-    return list(found.values())
 
+    def fail(error: OSError) -> None:
+        raise error
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, onerror=_raise):
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            is_result = name.endswith((LABELS_SUFFIX, OVERLAY_SUFFIX))
-            if is_image_file(PurePath(name)) and not is_result:
-                yield Path(parent, name)
+        results = {name for name in files if name.endswith(RESULT_SUFFIXES)}
+        results |= {LEGEND} if any(name.endswith(RESULT_SUFFIXES[1]) for name in results) else set()
+        images = [name for name in files if is_image_file(PurePath(name)) and name not in results]
+        found += [Path(parent, name) for name in images]
+    if not found:
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"there is no image in the folder {folder}; images end in {endings}")
+    return sorted(found)
 
 
-def _raise(error: OSError) -> None:
+def _matching(pattern: Path) -> Iterator[Source]:
+    """Yield the files that match a pattern, named below the part without wildcards."""
+    found = sorted(glob.glob(str(pattern), recursive=True))
+    files = [
+        Path(path) for path in found if os.path.isfile(path) and not path.endswith(RESULT_SUFFIXES)
+    ]
+    if not files:
+        raise FileNotFoundError(f"no file matches {pattern}")
+    fixed = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
+    yield from (Source(path, path.relative_to(fixed)) for path in files)
+
+
+def _lines(path: Path) -> Iterator[str | Path]:
+    """Yield the sources that a text file names, one per line.
+
+    Raises:
+        ValueError: If it is no text in UTF-8, or names nothing.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error.reason}") from error
+    if not any(lines):
+        raise ValueError(f"{path} names no source; expected a path or an address per line")
+    for line in filter(None, lines):
+        beside = path.parent / line
+        outside = "://" in line or os.path.exists(os.path.expanduser(line))
+        yield beside if not outside and os.path.exists(beside) else line
+
+
+def _safe(path: str) -> str:
+    """Return the last part of the path of an address, as the name of a file."""
+    return "".join(letter if letter.isprintable() else "_" for letter in PurePath(path).name)
+
+
+def _fail(error: Exception, channels: int) -> Tensor:
     raise error

@@ -1,4 +1,5 @@
 import io
+import json
 import math
 import re
 import socket
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 from data_files import png_bytes, rgb16_tiff_bytes
+from loopback import Loopback
 from PIL import Image, ImageOps
 
 import ddrnet
 from ddrnet.cli import main
 from ddrnet.cli import results as cli_results
 from ddrnet.cli.predict import shares_table
-from ddrnet.cli.results import name_results
+from ddrnet.cli.results import Wanted, name_results
 from ddrnet.labels import CITYSCAPES, class_labels
-from ddrnet.predictor import pipeline
-from ddrnet.predictor.sources import find_images
+from ddrnet.predictor.engine import TorchEngine
+from ddrnet.predictor.sources import find_sources
 from ddrnet.visualize import colorize
 
 NANO, SLIM = "ddrnet_23_nano", "ddrnet_23_slim"
@@ -89,6 +91,8 @@ PALETTE, PALETTE_RGB = palette(RGB)
 BLOCKS = np.kron(RNG.integers(0, 256, (3, 5, 3)), np.ones((16, 16, 1))).astype(np.uint8)
 CYAN = Image.merge("CMYK", [Image.fromarray(band) for band in (GREY, 255 - GREY, GREY, 0 * GREY)])
 
+RESULTS = {"street.labels.png", "street.overlay.png", "legend.png"}
+
 FILES = {
     "rgb.png": (encoded(RGB, "png"), RGB),
     "rgb.bmp": (encoded(RGB, "bmp"), RGB),
@@ -127,10 +131,10 @@ def every_format(tmp_path_factory, checkpoint):
         (folder / name).write_bytes(content)
     out = tmp_path_factory.mktemp("results")
     assert main(["predict", str(folder), "--checkpoint", checkpoint, "--out", str(out)]) == 0
-    images = find_images([folder])
+    sources = list(find_sources(folder))
     return {
-        image.name: (image, results)
-        for image, results in zip(images, name_results(images, out), strict=True)
+        source.origin.name: (source.origin, Wanted().files(stem))
+        for source, stem in zip(sources, name_results(sources, out), strict=True)
     }
 
 
@@ -140,16 +144,12 @@ def test_every_format_is_segmented_at_its_own_size(name, every_format, network):
     pixels = FILES[name][1]
     if pixels is None:
         pixels = np.array(ImageOps.exif_transpose(Image.open(image)).convert("RGB"))
-    labels = read(results.labels)
+    labels = read(results["labels"])
     assert labels.shape == pixels.shape[:2]
     assert (labels == predicted(network, pixels)).mean() > 0.99
     assert len(np.unique(labels)) > 2
-    picture = read(results.overlay)
-    assert picture.shape[0] > labels.shape[0]
-    left = (picture.shape[1] - labels.shape[1]) // 2
-    blended = picture[: labels.shape[0], left : left + labels.shape[1]]
     expected = 0.45 * pixels + 0.55 * colorize(labels, CITYSCAPES.classes)
-    assert np.abs(blended - expected).max() < 5
+    assert np.abs(read(results["overlay"]) - expected).max() < 5
 
 
 def predicted(network, pixels):
@@ -215,19 +215,22 @@ def test_the_table_fits_the_terminal(width, columns, monkeypatch):
 def test_broken_images_are_reported_and_the_rest_is_done(photo, predict, tmp_path):
     (photo.parent / "empty.png").touch()
     (photo.parent / "cut.png").write_bytes(encoded(RGB, "png")[:200])
-    (photo.parent / "small.png").write_bytes(encoded(RGB[:31], "png"))
-    code, output, errors = predict(photo.parent)
+    code, output, errors = predict(photo.parent, "absent.png", "http://127.0.0.1:9/x.png")
     lines = errors.splitlines()
     assert code == 1
-    assert [line.count(str(photo.parent)) for line in lines] == [1, 1, 1]
-    assert "cut.png" in lines[0]
-    assert "empty.png" in lines[1]
-    assert f"small.png: height and width are at least 32 pixels, got 31 x {WIDTH}" in lines[2]
+    assert len(lines) == 4
+    assert re.match(r"ddrnet: error: cannot read '.*cut\.png' \(200 bytes\)", lines[0])
+    assert re.match(r"ddrnet: error: cannot read '.*empty\.png' .*the file is empty", lines[1])
+    assert lines[2] == "ddrnet: error: absent.png: No such file or directory"
+    assert lines[3].startswith("ddrnet: error: cannot fetch http://127.0.0.1:9/x.png: ")
     assert output.startswith(str(photo))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "street.labels.png",
-        "street.overlay.png",
-    }
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
+
+
+def test_an_icon_gets_labels_of_its_size(photo, predict, tmp_path):
+    photo.write_bytes(encoded(RGB[:20, :20], "png"))
+    assert predict(photo)[0] == 0
+    assert read(tmp_path / "out/street.labels.png").shape == (20, 20)
 
 
 def test_images_of_the_same_name_do_not_share_a_result(photo, predict, tmp_path):
@@ -258,16 +261,16 @@ def test_no_progress_bar_off_the_terminal(photo, predict):
 
 def test_ctrl_c_keeps_what_is_done(photo, predict, monkeypatch, tmp_path):
     (photo.parent / "z.png").write_bytes(encoded(RGB[:40], "png"))
-    segment = pipeline.segment
+    compute = TorchEngine.__call__
 
-    def interrupted(model, image):
-        if image.shape[1] == 40:
+    def interrupted(engine, images):
+        if images.shape[2] == 40:
             raise KeyboardInterrupt
-        return segment(model, image)
+        return compute(engine, images)
 
-    monkeypatch.setattr(pipeline, "segment", interrupted)
+    monkeypatch.setattr(TorchEngine, "__call__", interrupted)
     assert predict(photo.parent)[0] == 130
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
 
 
 def test_a_full_disk_is_one_line(photo, predict, monkeypatch):
@@ -277,12 +280,11 @@ def test_a_full_disk_is_one_line(photo, predict, monkeypatch):
     monkeypatch.setattr(cli_results, "write_atomically", full)
     code, _, errors = predict(photo)
     assert code == 1
-    assert re.fullmatch(r"ddrnet: error: .*street\S*\.png: No space left on device\n", errors)
+    assert re.fullmatch(r"ddrnet: error: \S*\.png: No space left on device\n", errors)
     assert len(errors.splitlines()) == 1
 
 
 REFUSED = {
-    "no such image": (("absent.png",), "there is no file or folder absent.png"),
     "no such device": (("--device", "gpu"), "the device 'gpu' cannot be used here"),
     "ImageNet weights": (("--model", "ddrnet_23.in1k"), "heads are untrained; pass --model"),
     "misspelt model": (("--model", "ddrnet23"), "did you mean ddrnet_23"),
@@ -301,6 +303,13 @@ def test_refuses_in_one_line_and_writes_nothing(case, photo, capsys, tmp_path, m
     assert len(errors.splitlines()) == 1
     assert not output
     assert not (tmp_path / "predictions").exists()
+
+
+def test_without_any_source_no_model_is_loaded(capsys):
+    assert main(["predict", "absent.png", "gone"]) == 1
+    assert capsys.readouterr().err == "ddrnet: error: there is no file or folder absent.png\n"
+    assert main(["predict", "gone/*.png"]) == 1
+    assert capsys.readouterr().err == "ddrnet: error: no file matches gone/*.png\n"
 
 
 def test_without_weights_at_hand_it_says_what_to_pass(photo, capsys, tmp_path, monkeypatch):
@@ -365,7 +374,127 @@ def test_what_synthetic_weights_make_says_so(photo, predict, tmp_path):
     assert code == 0
     assert "rendered streets alone" in errors
     written = list((tmp_path / "out").iterdir())
-    assert len(written) == 2
+    assert {path.name for path in written} == RESULTS
     for path in written:
         with Image.open(path) as picture:
             assert "rendered streets alone" in picture.text["Comment"]
+
+
+def test_one_line_for_each_of_many_images(photo, predict, tmp_path):
+    (photo.parent / "second.png").write_bytes(encoded(RGB[::-1], "png"))
+    _, output, _ = predict(photo.parent)
+    first, second = output.splitlines()
+    assert re.fullmatch(
+        r"\S+second\.png -> \S+second\.overlay\.png( +[a-z ]+ [<\d.]+%,?){1,4}", first
+    )
+    assert second.startswith(f"{photo} -> ")
+
+
+def test_json_gives_a_line_per_image_and_error(photo, predict, tmp_path):
+    (photo.parent / "empty.png").touch()
+    code, output, _ = predict(photo.parent, "--json", "--color", "--confidence")
+    failed, row = map(json.loads, output.splitlines())
+    assert code == 1
+    assert failed["source"] == str(photo.parent / "empty.png")
+    assert "the file is empty" in failed["error"]
+    assert row["source"] == str(photo)
+    for kind in ("labels", "overlay", "color", "confidence"):
+        assert read(row[kind]).shape[:2] == (HEIGHT, WIDTH)
+    assert sum(row["shares"].values()) == pytest.approx(1)
+    assert set(row["milliseconds"]) == {"decode", "network", "labels"}
+
+
+def test_only_the_named_classes_are_shown(photo, predict, tmp_path):
+    code, output, _ = predict(photo, "--classes", "Road", "traffic light")
+    assert code == 0
+    assert re.findall(r"[a-z]+(?: [a-z]+)?(?=  )", output.splitlines()[1]) == [
+        "road",
+        "traffic light",
+    ]
+    code, _, errors = predict(photo, "--classes", "roda")
+    assert code == 1
+    assert "the model has no class roda; it has road, sidewalk" in errors
+
+
+def test_existing_results_are_skipped(photo, predict, tmp_path):
+    (photo.parent / "second.png").write_bytes(encoded(RGB[::-1], "png"))
+    predict(photo.parent)
+    done, redone = tmp_path / "out/street.labels.png", tmp_path / "out/second.labels.png"
+    redone.unlink()
+    before = done.stat().st_mtime_ns
+    code, output, _ = predict(photo.parent, "--skip-existing")
+    assert code == 0
+    assert [line.split(" -> ")[0] for line in output.splitlines()] == [
+        str(photo.with_name("second.png"))
+    ]
+    assert redone.exists()
+    assert done.stat().st_mtime_ns == before
+
+
+def test_standard_input_lists_sources(photo, predict, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photo}\n\n{photo.parent}/*.png\n"))
+    code, output, _ = predict("-")
+    assert code == 0
+    assert output.startswith(f"{photo} -> ")
+    assert output.count(" -> ") == 1
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, _, errors = predict("-")
+    assert code == 1
+    assert "standard input is empty" in errors
+
+
+def test_a_pattern_keeps_its_tree(photo, predict, tmp_path):
+    (photo.parent / "night").mkdir()
+    (photo.parent / "night" / "lamp.png").write_bytes(encoded(RGB, "png"))
+    assert predict(photo.parent / "**" / "*.png", "--no-overlay")[0] == 0
+    out = tmp_path / "out"
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png")) == [
+        "night/lamp.labels.png",
+        "street.labels.png",
+    ]
+
+
+def test_an_address_is_fetched(photo, predict, tmp_path):
+    with Loopback() as server:
+        address = server.serve("/some/far.png", photo.read_bytes())
+        code, output, _ = predict(address)
+    assert code == 0, output
+    assert read(tmp_path / "out/far.labels.png").shape == (HEIGHT, WIDTH)
+
+
+def test_an_animation_gives_results_for_each_frame(photo, predict, tmp_path):
+    path = photo.with_name("clip.gif")
+    first, *rest = [Image.fromarray(np.roll(RGB, 16 * index, 1)) for index in range(5)]
+    first.save(path, save_all=True, append_images=rest, duration=40)
+    code, output, _ = predict(path, "--every", "2")
+    assert code == 0
+    assert [line.split(" -> ")[0] for line in output.splitlines()] == [
+        f"{path}, frame {index}" for index in (0, 2, 4)
+    ]
+    assert {path.name for path in (tmp_path / "out/clip").glob("*.labels.png")} == {
+        "000000.labels.png",
+        "000002.labels.png",
+        "000004.labels.png",
+    }
+
+
+def test_options_of_the_predictor_are_handed_on(photo, predict, tmp_path, checkpoint):
+    options = {
+        ("--size", "64x96"): {"size": (64, 96)},
+        ("--tta",): {"tta": (1.0,)},
+        ("--tta", "0.75", "1.25"): {"tta": (0.75, 1.25)},
+        ("--precision", "bfloat16"): {"precision": "bfloat16"},
+        ("--window", "128x128"): {"window": (128, 128)},
+    }
+    photo.write_bytes(encoded(np.tile(RGB, (4, 3, 1)), "png"))
+    for arguments, keywords in options.items():
+        assert predict(photo, *arguments)[0] == 0
+        expected = ddrnet.Predictor(checkpoint, device="cpu", **keywords)(photo).labels
+        assert np.array_equal(read(tmp_path / "out/street.labels.png"), expected)
+
+
+@pytest.mark.parametrize("text", ["64", "axb", "64x", "-1x5"])
+def test_a_size_has_two_sides(photo, text, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", str(photo), f"--size={text}"])
+    assert "expected HEIGHTxWIDTH such as 512x1024" in capsys.readouterr().err

@@ -1,14 +1,16 @@
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ddrnet.cli.results import Results, name_results, write_results
+from ddrnet.cli.results import Wanted, name_results, write_legend, write_results
 from ddrnet.labels import CITYSCAPES
+from ddrnet.predictor.segmentation import Segmentation
+from ddrnet.predictor.sources import Source, find_sources
+from ddrnet.visualize import colorize
 
 CLASSES = CITYSCAPES.classes
 
@@ -27,26 +29,59 @@ def touch(tmp_path):
     return make
 
 
-@pytest.fixture
-def results(tmp_path):
-    return Results(tmp_path / "deep/er/a.labels.png", tmp_path / "deep/er/a.overlay.png")
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def image():
-    return torch.randint(0, 256, (3, 65, 97), dtype=torch.uint8)
+def result():
+    labels = RNG.integers(0, 19, (65, 97)).astype(np.uint8)
+    image = RNG.integers(0, 256, (65, 97, 3), dtype=np.uint8)
+    confidence = RNG.random((65, 97), dtype=np.float32)
+    return Segmentation(image, labels, CLASSES, confidence)
+
+
+def files(paths):
+    """A source for each file, as if it was named alone."""
+    return [Source(Path(path), PurePath(Path(path).name)) for path in paths]
+
+
+def stems(sources, folder="out"):
+    return [stem.as_posix() for stem in name_results(list(sources), Path(folder))]
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def test_results_carry_the_names_of_their_images():
-    (results,) = name_results([Path("photos/street.jpg")], Path("out"))
-    assert results.labels == Path("out/street.labels.png")
-    assert results.overlay == Path("out/street.overlay.png")
+    (stem,) = name_results(files(["photos/street.jpg"]), Path("out"))
+    assert Wanted(color=True, confidence=True).files(stem) == {
+        "labels": Path("out/street.labels.png"),
+        "overlay": Path("out/street.overlay.png"),
+        "color": Path("out/street.color.png"),
+        "confidence": Path("out/street.confidence.png"),
+    }
+    assert Wanted(overlay=False).files(stem, 12) == {"labels": Path("out/street/000012.labels.png")}
 
 
-def test_subfolders_below_the_common_folder_are_kept():
-    images = [Path("x/day/1.png"), Path("x/night/1.png"), Path("x/2.png")]
-    found = [results.labels.as_posix() for results in name_results(images, Path("out"))]
-    assert found == ["out/day/1.labels.png", "out/night/1.labels.png", "out/2.labels.png"]
+def test_folders_keep_their_tree(touch):
+    folder = touch("x/day/1.png", "x/night/1.png")
+    assert stems(find_sources(folder / "x")) == ["out/day/1", "out/night/1"]
+    assert stems(find_sources(folder)) == ["out/x/day/1", "out/x/night/1"]
+
+
+def test_of_two_alike_names_the_folders_are_kept():
+    assert stems(files(["x/day/1.png", "x/night/1.png", "x/2.png"])) == [
+        "out/day/1",
+        "out/night/1",
+        "out/2",
+    ]
+
+
+def test_addresses_with_one_name_are_numbered():
+    sources = [Source(f"http://127.0.0.1/a.png?{n}", PurePath("a.png")) for n in range(3)]
+    assert stems(sources) == ["out/a", "out/a-2", "out/a-3"]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +95,7 @@ def test_subfolders_below_the_common_folder_are_kept():
     ],
 )
 def test_an_ending_stays_where_names_would_be_alike(images, expected):
-    found = name_results([Path(image) for image in images], Path("out"))
-    assert [results.overlay.name for results in found] == [f"{e}.overlay.png" for e in expected]
+    assert stems(files(images)) == [f"out/{name}" for name in expected]
 
 
 NAMES = st.lists(
@@ -73,53 +107,73 @@ NAMES = st.lists(
 
 @given(NAMES)
 def test_no_two_images_share_a_result(names):
-    results = name_results([Path(*parts) for parts in names], Path("nowhere/out"))
-    files = [str(path).casefold() for pair in results for path in pair]
-    assert len(set(files)) == 2 * len(names)
-    assert all(file.startswith("nowhere") for file in files)
+    found = [stem.casefold() for stem in stems(files(Path(*parts) for parts in names), "no/out")]
+    assert len(set(found)) == len(names)
+    assert all(stem.startswith("no/out/") for stem in found)
 
 
 def test_a_result_never_overwrites_an_image(touch):
     folder = touch("a.jpg", "a.labels.png")
+    images = files([folder / "a.jpg", folder / "a.labels.png"])
     with pytest.raises(ValueError, match=r"a\.jpg would overwrite the image .*a\.labels\.png"):
-        name_results([folder / "a.jpg", folder / "a.labels.png"], folder)
+        name_results(images, folder)
     (folder / "link").symlink_to(folder)
     with pytest.raises(ValueError, match="choose another folder than"):
-        name_results([folder / "a.jpg", folder / "a.labels.png"], folder / "link")
+        name_results(images, folder / "link")
 
 
 def test_an_earlier_result_may_be_written_again(touch):
     folder = touch("a.jpg", "a.labels.png", "a.overlay.png")
-    assert name_results([folder / "a.jpg"], folder)[0].labels == folder / "a.labels.png"
+    assert name_results(files([folder / "a.jpg"]), folder) == [folder / "a"]
 
 
-def test_write_makes_folders_and_both_files(image, results):
-    labels = np.random.default_rng(0).integers(0, 19, (65, 97)).astype(np.uint8)
-    write_results(results, image, labels, CLASSES)
-    with Image.open(results.labels) as written:
-        assert written.mode == "P"
-        np.testing.assert_array_equal(np.array(written), labels)
-    with Image.open(results.overlay) as written:
-        assert written.mode == "RGB"
-        assert written.height > 65
-    assert {path.name for path in results.labels.parent.iterdir()} == {
-        "a.labels.png",
-        "a.overlay.png",
+def test_every_kind_of_file_has_the_size_of_the_image(result, tmp_path):
+    wanted = Wanted(color=True, confidence=True, note="Mind the gap.")
+    paths = wanted.files(tmp_path / "deep/er/a")
+    write_results(paths, result, wanted)
+    assert np.array_equal(read(paths["labels"]), result.labels)
+    assert np.array_equal(read(paths["color"]), colorize(result.labels, CLASSES))
+    assert np.array_equal(read(paths["overlay"]), np.array(result.overlay()))
+    assert np.abs(read(paths["confidence"]) / 255 - result.confidence).max() <= 0.5 / 255 + 1e-6
+    assert {path.name for path in (tmp_path / "deep/er").iterdir()} == {
+        path.name for path in paths.values()
     }
+    for path in paths.values():
+        with Image.open(path) as picture:
+            assert picture.size == (97, 65)
+            assert picture.text["Comment"] == "Mind the gap."
 
 
-def test_a_failed_write_names_the_file_and_leaves_nothing(image, results):
-    results.overlay.mkdir(parents=True)
+def test_overlays_show_only_the_wanted_classes(result, tmp_path):
+    wanted = Wanted(only=["road", "car"])
+    paths = wanted.files(tmp_path / "a")
+    write_results(paths, result, wanted)
+    changed = (read(paths["overlay"]) != result.image).any(2)
+    assert np.array_equal(changed, result.mask("road") | result.mask("car"))
+
+
+def test_a_legend_goes_below_the_overlay_or_beside_it(result, tmp_path):
+    wanted = Wanted(legend=True)
+    paths = wanted.files(tmp_path / "a")
+    write_results(paths, result, wanted)
+    assert read(paths["overlay"]).shape[0] > 65
+    write_legend(tmp_path, CLASSES, Wanted(only=["car"]))
+    colors = {tuple(color) for color in read(tmp_path / "legend.png").reshape(-1, 3).tolist()}
+    assert CITYSCAPES.classes[13].color in colors
+    assert CITYSCAPES.classes[0].color not in colors
+
+
+def test_a_failed_write_names_the_file_and_leaves_nothing(result, tmp_path):
+    paths = Wanted().files(tmp_path / "a")
+    paths["overlay"].mkdir()
     with pytest.raises(OSError, match=r"a\.overlay\.png"):
-        write_results(results, image, np.zeros((65, 97), np.uint8), CLASSES)
-    assert {path.name for path in results.labels.parent.iterdir()} == {
-        "a.labels.png",
-        "a.overlay.png",
-    }
+        write_results(paths, result, Wanted())
+    assert {path.name for path in tmp_path.iterdir()} == {"a.labels.png", "a.overlay.png"}
 
 
-def test_results_replace_those_of_an_earlier_run(image, results):
+def test_results_replace_those_of_an_earlier_run(result, tmp_path):
+    paths = Wanted().files(tmp_path / "a")
     for index in range(2):
-        write_results(results, image, np.full((65, 97), index, np.uint8), CLASSES)
-    with Image.open(results.labels) as written:
-        assert np.array(written).min() == 1
+        result.labels[:] = index
+        write_results(paths, result, Wanted())
+    assert read(paths["labels"]).min() == 1
