@@ -23,8 +23,9 @@ def write_clip(
     container_options=(),
     **tags,
 ):
-    """Write a video; by default of flat frames whose grey value is ten times their position."""
-    frames = [flat(10 * index) for index in range(len(pts))] if frames is None else frames
+    """Write a video; by default of flat frames that become lighter by 10, up to 240."""
+    if frames is None:
+        frames = [flat(10 * index % 250) for index in range(len(pts))]
     with av.open(str(path), "w", options=dict(container_options)) as container:
         # The codecs' own clock; some know no other than the frame rate.
         video = container.add_stream(codec, rate=1 / time_base, options=dict(codec_options))
