@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddrnet.errors import DatasetError as DatasetError
     from ddrnet.errors import DDRNetError as DDRNetError
     from ddrnet.errors import HubError as HubError
+    from ddrnet.errors import PredictionError as PredictionError
     from ddrnet.errors import UnknownModelError as UnknownModelError
     from ddrnet.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from ddrnet.errors import WeightsUnavailableError as WeightsUnavailableError
@@ -56,6 +57,7 @@ _HOMES = {
         "DatasetError",
         "DDRNetError",
         "HubError",
+        "PredictionError",
         "UnknownModelError",
         "UnsafeCheckpointError",
         "WeightsUnavailableError",

@@ -151,6 +151,7 @@ class DDRNet(Backbone):
             Class indices (N, H, W), int64: the argmax of the full-resolution logits.
 
         Raises:
+            TypeError: If `images` is no tensor; `ddrnet.Predictor` takes paths and pictures.
             ValueError: If shape or dtype do not fit, or the model has more than 256 classes.
         """
         with _evaluating(self), torch.no_grad():
@@ -177,6 +178,11 @@ class DDRNet(Backbone):
         return upsample(context, high_res.shape[-2:]) + high_res, aux_features
 
     def _check_images(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise TypeError(
+                f"expected a tensor of normalised images, got {type(images).__name__}; "
+                "ddrnet.Predictor(model) segments paths, Pillow images and arrays"
+            )
         if images.ndim != 4 or images.shape[1] != self.in_chans:
             raise ValueError(
                 f"expected images of shape (N, {self.in_chans}, H, W), got {tuple(images.shape)}; "

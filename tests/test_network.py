@@ -3,6 +3,7 @@ import io
 import pickle
 
 import golden_data
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -363,3 +364,11 @@ def test_gradients_reach_every_parameter(device):
 def test_public_names_are_the_modules_own():
     assert ddrnet.DDRNet is DDRNet
     assert ddrnet.freeze_batch_norm is freeze_batch_norm
+
+
+@pytest.mark.parametrize("picture", ["street.png", np.zeros((64, 64, 3), np.uint8)])
+def test_a_picture_that_is_no_tensor_is_pointed_to_the_predictor(picture):
+    model = ddrnet.create_model("ddrnet_23_nano").eval()
+    for call in (model, model.predict):
+        with pytest.raises(TypeError, match=r"ddrnet\.Predictor\(model\) segments paths"):
+            call(picture)

@@ -66,23 +66,28 @@ def stream(
     with (
         ThreadPoolExecutor(READERS, "ddrnet-read") as pool,
         closing(Ahead(pending, AHEAD)) as drawn,
-        closing(
-            Ahead(_results(_reads(drawn, pool, channels), segment, batch_pixels), AHEAD)
-        ) as out,
     ):
-        yield from out
+        results = _results(_reads(drawn, pool, channels), segment, batch_pixels)
+        with closing(Ahead(results, AHEAD)) as done:
+            yield from done
+            drawn.check()
+            done.check()
+
+
+class _End:
+    """Follows the last item."""
 
 
 class Ahead(Iterator[T], Generic[T]):
     """Iterates over items that a thread draws, so many before they are asked for.
 
     Args:
-        items: Drawn in the thread; an error there is raised here.
+        items: Drawn in the thread. After an error there the iteration ends, and `check` raises it.
         number: The most items that wait, at least 2.
     """
 
     def __init__(self, items: Iterable[T], number: int) -> None:
-        self._waiting: queue.Queue[T | None] = queue.Queue(number)
+        self._waiting: queue.Queue[T | _End] = queue.Queue(number)
         self._closed = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(
@@ -100,16 +105,19 @@ class Ahead(Iterator[T], Generic[T]):
                 items.close()
         except BaseException as error:  # for the thread that asks for items
             self._failure = error
-        self._waiting.put(None)
+        self._waiting.put(_End())
 
     def __next__(self) -> T:
-        item = None if self._closed.is_set() else self._waiting.get()
-        if item is None:
+        item = _End() if self._closed.is_set() else self._waiting.get()
+        if isinstance(item, _End):
             self._closed.set()
-            if self._failure is not None:
-                raise self._failure
             raise StopIteration
         return item
+
+    def check(self) -> None:
+        """Raise the error that ended the iteration, if there was one."""
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """End the thread; one that waits for its items ends when it gets the next one."""

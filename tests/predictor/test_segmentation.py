@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,3 +55,36 @@ def test_the_overlay_has_the_size_of_the_image(result):
     assert result.overlay(opacity=1).getpixel((3, 0)) == CLASSES[1].color
     grey = Segmentation(result.image[:, :, :1], LABELS, CLASSES)
     assert grey.overlay(opacity=0).getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_supervision_draws_the_detections(result):
+    supervision = pytest.importorskip("supervision")
+    detections = result.to_supervision()
+    assert detections.class_id.tolist() == [0, 1]
+    assert detections.data["class_name"].tolist() == ["road", "sky"]
+    assert np.array_equal(detections.mask, [LABELS == 0, LABELS == 1])
+    assert detections.xyxy.tolist() == [[0, 0, 2, 1], [2, 0, 3, 1]]
+    assert detections.confidence == pytest.approx(
+        [result.confidence[index == LABELS].mean() for index in (0, 1)]
+    )
+    scene = np.ascontiguousarray(result.image[:, :, ::-1])
+    drawn = supervision.MaskAnnotator().annotate(scene.copy(), detections)
+    assert drawn.shape == (2, 4, 3)
+    assert not np.array_equal(drawn, scene)
+    without = Segmentation(result.image, LABELS, CLASSES).to_supervision()
+    assert without.confidence is None
+
+
+def test_without_supervision_the_extra_is_named(result, monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r'pip install "ddrnet\[supervision\]"'):
+        result.to_supervision()
+
+
+def test_an_overlay_of_some_classes(result):
+    assert np.array_equal(
+        (np.asarray(result.overlay(only=["sky"])) != result.image).any(2), LABELS == 1
+    )
+    assert np.array_equal(np.asarray(result.overlay(only=[])), result.image)
+    with pytest.raises(ValueError, match="there is no class 'grass'"):
+        result.overlay(only=["grass"])
