@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -105,6 +106,19 @@ class Bottleneck(nn.Module):
         out = self.bn3(self.conv3(out))  # (N, 2C, H/stride, W/stride)
         out += shortcut
         return out
+
+
+def dilate(layers: Iterable[nn.Module]) -> None:
+    """Keep the resolution: a convolution of stride 2 gets stride 1, 3x3 ones after it dilation 2.
+
+    Args:
+        layers: Modules in the order of their use; those that are no convolutions stay.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            layer.stride = (1, 1)
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (2, 2)
 
 
 def residual_stage(in_channels: int, channels: int, depth: int, stride: int = 1) -> nn.Sequential:

@@ -13,6 +13,9 @@ OUTPUT_STRIDE = 8
 HEADS = ("dappm.", "head.", "aux_head.")
 """Key prefixes absent from ImageNet checkpoints."""
 
+CLASSIFIER = ("high_to_low.", "conv_head.", "classifier.")
+"""Key prefixes of the last layers of an ImageNet classifier, which no other network has."""
+
 
 class FusionStage(NamedTuple):
     """One stage of both branches, ended by a bilateral fusion.

@@ -21,7 +21,8 @@ _HEAD = """\
 `ddrnet.create_model("ddrnet_23.cityscapes_mmseg", pretrained=True)` loads another one. Results are
 in percent, as their publishers report them; this project measured only those of `ddrnet_23_nano`.
 Tags that begin with `in1k` hold ImageNet weights. They initialise the backbone for training; DAPPM
-and the heads stay untrained.
+and the heads stay untrained. [timm](ecosystems.md) builds the whole classifiers from `in1k` and
+`in1k_timm`.
 
 The weights of `ddrnet_23_nano` ship inside the package and need neither network nor cache.
 

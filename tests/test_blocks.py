@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddrnet.blocks import BasicBlock, Bottleneck, residual_stage, strided_convs
+from ddrnet.blocks import BasicBlock, Bottleneck, dilate, residual_stage, strided_convs
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 8), (8, 7)])
@@ -30,6 +30,18 @@ def test_basic_block_is_the_sum_of_two_convolutions_and_the_shortcut():
 def test_strided_convs_rectify_between_but_not_at_the_end():
     kinds = [type(layer).__name__ for layer in strided_convs([4, 8, 16])]
     assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"]
+
+
+@pytest.mark.parametrize("make", [lambda: residual_stage(4, 6, 3, 2), lambda: Bottleneck(4, 2)])
+@pytest.mark.parametrize("size", [(16, 12), (15, 13)])
+def test_dilation_computes_the_same_values_and_those_between(make, size):
+    layers, x = make().eval().double(), torch.randn(1, 4, *size).double()
+    with torch.no_grad():
+        strided = layers(x)
+        dilate(layers.modules())
+        dilated = layers(x)
+    assert dilated.shape[-2:] == size
+    torch.testing.assert_close(dilated[..., ::2, ::2], strided)
 
 
 @pytest.mark.parametrize("make", [lambda: BasicBlock(4, 4), lambda: Bottleneck(4)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddrnet import factory
+from ddrnet import classification, factory
 from ddrnet.checkpoints import to_ddrnet
 from ddrnet.cli import main
 
@@ -38,6 +38,9 @@ def workplace(tmp_path, monkeypatch):
         "fetch_state_dict",
         lambda row, cache: fetch(row, cache) if row.packaged else to_ddrnet(official),
     )
+    classifier = golden_data.state_dict(golden_data.keys("official")[f"{SLIM}.classification"])
+    torch.save(classifier, tmp_path / "classifier.pth")
+    monkeypatch.setattr(classification, "fetch_weights", lambda *_: tmp_path / "classifier.pth")
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
         Image.effect_noise((96, 64), 80).convert("RGB").save(path)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ddrnet.variants import HEADS, OUTPUT_STRIDE, VARIANTS, DDRNetConfig, FusionStage
+from ddrnet.variants import CLASSIFIER, HEADS, OUTPUT_STRIDE, VARIANTS, DDRNetConfig, FusionStage
 
 
 class Contents(NamedTuple):
@@ -21,6 +21,7 @@ class Contents(NamedTuple):
         in_chans: Channels of the images, or None without a first convolution.
         has_aux_head: Whether there is an auxiliary head.
         is_backbone: Whether there is neither DAPPM nor a head, as in a classifier.
+        has_classifier: Whether there are last layers of an ImageNet classifier.
     """
 
     config: DDRNetConfig | None
@@ -28,6 +29,7 @@ class Contents(NamedTuple):
     in_chans: int | None
     has_aux_head: bool
     is_backbone: bool
+    has_classifier: bool = False
 
 
 def describe(state: Mapping[str, Tensor]) -> Contents:
@@ -39,6 +41,7 @@ def describe(state: Mapping[str, Tensor]) -> Contents:
         in_chans=_channels(state, "stem.0.weight", 1),
         has_aux_head=any(key.startswith("aux_head.") for key in state),
         is_backbone=is_backbone,
+        has_classifier=any(key.startswith(CLASSIFIER) for key in state),
     )
 
 

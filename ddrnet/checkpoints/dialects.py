@@ -160,7 +160,8 @@ def _official(dialect: Dialect) -> list[Rule]:
     rules += [("low_res_tail.", f"layer{tail}."), ("high_res_tail.", f"layer{tail}_.")]
     rules += [("dappm.scales.{k}.", "spp.scale{k}.")]
     rules += [(f"dappm.refine.{k - 1}.", f"spp.process{k}.") for k in range(1, 5)]
-    return rules + _HEADS
+    rules += [("high_to_low.", f"down{tail}."), ("conv_head.", "last_layer.")]
+    return [*rules, ("classifier.", "linear."), *_HEADS]
 
 
 def _supergradients(dialect: Dialect) -> list[Rule]:

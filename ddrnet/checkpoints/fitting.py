@@ -10,13 +10,15 @@ from torch import Tensor
 
 from ddrnet.checkpoints.contents import Contents, describe
 from ddrnet.errors import CheckpointError
-from ddrnet.variants import HEADS, VARIANTS, DDRNetConfig
+from ddrnet.variants import CLASSIFIER, HEADS, VARIANTS, DDRNetConfig
 
 logger = logging.getLogger(__name__)
 
 _FIRST_CONVOLUTION = "stem.0.weight"
 _CLASSIFIERS = tuple(
-    f"{head}.conv2.{parameter}" for head in ("head", "aux_head") for parameter in ("weight", "bias")
+    f"{layer}.{parameter}"
+    for layer in ("head.conv2", "aux_head.conv2", "classifier")
+    for parameter in ("weight", "bias")
 )
 _RGB = 3
 
@@ -39,9 +41,9 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
     """Fit a state dict to a model; neither is changed. The log lists the untrained tensors.
 
     These tensors may be missing: DAPPM and the heads if the file is a classifier or backbone, the
-    auxiliary head, and the last convolution of each head if the number of classes differs. Only
-    the auxiliary head may be left over. timm's rule adapts a first convolution for RGB to the
-    model's channels.
+    auxiliary head, and the last layer of each head if the number of classes differs. Only the
+    auxiliary head and the last layers of a classifier may be left over. timm's rule adapts a first
+    convolution for RGB to the model's channels.
 
     Args:
         state: Tensors under this library's names, as `to_ddrnet` returns them.
@@ -54,7 +56,7 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
     """
     held, built = describe(state), describe(target)
     _check_size(held.config, built.config)
-    unused = () if built.has_aux_head else ("aux_head.",)
+    unused = _unused(held, target)
     fitted = {key: tensor for key, tensor in state.items() if not key.startswith(unused)}
     if held.in_chans != built.in_chans and _FIRST_CONVOLUTION in fitted:
         fitted[_FIRST_CONVOLUTION] = _adapted(fitted[_FIRST_CONVOLUTION], built.in_chans)
@@ -72,12 +74,25 @@ def fit_state_dict(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
             f"{len(broken)} tensors of the checkpoint hold NaN or infinite values "
             f"({', '.join(broken)}): the training diverged, or the file is damaged"
         )
-    _report(held, built, absent, of_other_classes)
+    _report(held, built, absent)
+    if of_other_classes:
+        logger.warning(
+            "the checkpoint has %d classes, the model %d: its %s are kept; train them",
+            len(state[of_other_classes[0]]),
+            len(target[of_other_classes[0]]),
+            ", ".join(of_other_classes),
+        )
     return Fit(
         state={key: fitted[key] for key in target},
         initialised=(*absent, *of_other_classes),
         dropped=tuple(key for key in state if key not in fitted),
     )
+
+
+def _unused(held: Contents, target: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the key prefixes that a file may have although the model lacks them."""
+    optional = ("aux_head.", *CLASSIFIER) if held.is_backbone else ("aux_head.",)
+    return tuple(prefix for prefix in optional if not any(key.startswith(prefix) for key in target))
 
 
 def _check_size(held: DDRNetConfig | None, built: DDRNetConfig | None) -> None:
@@ -117,7 +132,7 @@ def _adapted(weight: Tensor, in_chans: int | None) -> Tensor:
 
 
 def _of_other_classes(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[str]:
-    """Return the keys of last convolutions whose shapes differ only in the number of classes."""
+    """Return the keys of last layers whose shapes differ only in the number of classes."""
     return [
         key
         for key in _CLASSIFIERS
@@ -128,9 +143,7 @@ def _of_other_classes(state: Mapping[str, Tensor], target: Mapping[str, Tensor])
     ]
 
 
-def _report(
-    held: Contents, built: Contents, absent: Sequence[str], of_other_classes: Sequence[str]
-) -> None:
+def _report(held: Contents, built: Contents, absent: Sequence[str]) -> None:
     if held.in_chans != built.in_chans:
         logger.info(
             "adapted the first convolution from %d to %d channels", held.in_chans, built.in_chans
@@ -138,13 +151,6 @@ def _report(
     if absent:
         names = ", ".join(dict.fromkeys(key.partition(".")[0] for key in absent))
         logger.warning("the checkpoint has no %s: the model keeps its own; train them", names)
-    if of_other_classes:
-        logger.warning(
-            "the checkpoint has %d classes, the model %d: its %s are kept; train them",
-            held.num_classes,
-            built.num_classes,
-            ", ".join(of_other_classes),
-        )
 
 
 def mismatch(

@@ -17,19 +17,22 @@ from ddrnet.checkpoints.dialects import (
     rename_table,
 )
 from ddrnet.errors import CheckpointError
+from ddrnet.variants import CLASSIFIER
 from ddrnet.weights.row import Family
 
 logger = logging.getLogger(__name__)
 
-_CLASSIFIER = re.compile(r"(?:backbone\.)?(?:down5|last_layer|linear)\.")
+_LEFTOVERS = re.compile(r"(?:backbone\.)?(?:down5|last_layer|linear)\.")
+"""Last layers of a classifier in a file of another family, which has no names for them."""
+
 _STEM_PAIRS = (("stem.0", "stem.1"), ("stem.3", "stem.4"))  # convolution, its BatchNorm
 
 
 def to_ddrnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state dict of any family to this library's names.
 
-    Layers that only ImageNet classifiers have are dropped. mmsegmentation's stem has no biases; it
-    gets zeros.
+    mmsegmentation's stem has no biases; it gets zeros. Its converted backbones may contain the last
+    layers of the official classifier, which are dropped.
 
     Args:
         state: The tensors that `read_state_dict` returned, under the names of their family.
@@ -45,7 +48,7 @@ def to_ddrnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for key, tensor in state.items():
         name = rename(key)
-        if name is None and _CLASSIFIER.match(key):
+        if name is None and _LEFTOVERS.match(key):
             continue
         if (name or key) in renamed:
             raise CheckpointError(f"two tensors become {name or key}; one of them is {key}")
@@ -61,14 +64,15 @@ def from_ddrnet(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor
     """Rename a state dict of this library to the names of a family.
 
     mmsegmentation's stem has no biases. They are folded into the BatchNorm that follows, which
-    changes nothing in evaluation mode; the log reports it.
+    changes nothing in evaluation mode. Only the official family has names for the last layers of a
+    classifier; for the others they are left out. The log reports both.
 
     Args:
         state: Tensors under this library's names.
         family: The family that gives the new names.
 
     Returns:
-        The same tensors, except for the folded ones.
+        The same tensors, except for those folded or left out.
 
     Raises:
         CheckpointError: If the names are not this library's, or the family has no such network or
@@ -82,6 +86,10 @@ def from_ddrnet(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor
     if family == "ddrnet":
         return dict(state)
     rename = _renamer(rename_table(choose_dialect(family, fusion_strides(state))))
+    last_layers = [key for key in state if key.startswith(CLASSIFIER)]
+    if last_layers and family != "official":
+        logger.info("left out %s: %s has no classifier", ", ".join(last_layers), family)
+        state = {key: state[key] for key in state if key not in last_layers}
     if family == "mmseg":
         state = _without_stem_biases(state)
     named = {key: rename(key) for key in state}

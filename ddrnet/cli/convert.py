@@ -52,11 +52,10 @@ def run(args: argparse.Namespace) -> int:
 
     _check_output(args.output, args.force)
     state = read_state_dict(args.input)
-    ours = to_ddrnet(state)
-    converted = from_ddrnet(ours, args.to)
+    converted = from_ddrnet(to_ddrnet(state), args.to)
     write_atomically(args.output, _serialize(converted, args.output.suffix.lower()))
     print(
-        f"{args.output}: {_summary(describe(ours))}, {len(converted)} tensors, "
+        f"{args.output}: {_summary(describe(to_ddrnet(converted)))}, {len(converted)} tensors, "
         f"from {detect_family(state)} to {args.to} names"
     )
     return 0
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _summary(contents: Contents) -> str:
     size = "own size" if contents.config is None else find_model(contents.config) or "own size"
     if contents.is_backbone:
-        return f"{size}, backbone only"
+        return f"{size}, {'classifier' if contents.has_classifier else 'backbone only'}"
     aux_head = ", auxiliary head" if contents.has_aux_head else ""
     return f"{size}, {contents.num_classes} classes{aux_head}"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
 from ddrnet.spec import ModelSpec
+from ddrnet.variants import HEADS
 
 
 def serialize(state: Mapping[str, Tensor]) -> bytes:
@@ -36,5 +37,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
     """Return the tensors of a model with this spec, on the meta device: without values."""
     with torch.device("meta"):
+        if spec.task == "classification":
+            from ddrnet.classifier import DDRNetClassifier
+
+            return DDRNetClassifier(spec.config, in_chans=spec.in_chans).state_dict()
         network = DDRNet(spec.config, spec.num_classes or 1, spec.in_chans, aux_head=spec.aux_head)
-    return network.state_dict()
+    unused = HEADS if spec.task == "backbone" else ()
+    state = network.state_dict()
+    return {key: tensor for key, tensor in state.items() if not key.startswith(unused)}

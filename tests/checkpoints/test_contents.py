@@ -6,6 +6,7 @@ from own_sizes import own_configs
 
 from ddrnet.checkpoints import Contents, describe
 from ddrnet.checkpoints.contents import fusion_strides
+from ddrnet.classifier import DDRNetClassifier
 from ddrnet.network import DDRNet
 from ddrnet.variants import VARIANTS, DDRNetConfig
 
@@ -32,6 +33,13 @@ def test_tells_the_size(name, aux_head):
 def test_tells_the_size_of_a_backbone(name):
     state = without(state_of(VARIANTS[name]), "dappm.", "head.")
     assert describe(state) == Contents(VARIANTS[name], None, 3, False, True)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_tells_a_classifier(name):
+    with torch.device("meta"):
+        state = DDRNetClassifier(VARIANTS[name], 7, 4).state_dict()
+    assert describe(state) == Contents(VARIANTS[name], None, 4, False, True, True)
 
 
 def test_tells_classes_and_channels():

@@ -6,6 +6,7 @@ import torch
 
 from ddrnet.checkpoints import detect_family
 from ddrnet.checkpoints.dialects import Dialect, choose_dialect, detect_dialect, rename_table
+from ddrnet.classifier import DDRNetClassifier
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
 from ddrnet.variants import VARIANTS
@@ -101,11 +102,19 @@ PUBLISHED = [(family, model) for family, model in CASES if "." not in model]
 
 
 def rules_of(family, model):
-    """The rules of a published model, and its keys in this library's names and in theirs."""
+    """The rules of a published model, and its keys in this library's names and in theirs.
+
+    The keys of its ImageNet classifier are among them where the family has one.
+    """
     theirs = golden_data.keys(family)[model]
     with torch.device("meta"):
         ours = DDRNet(VARIANTS[model], aux_head=True).state_dict()
-    return rename_table(detect_dialect(theirs)), list(ours), list(theirs)
+        classifier = DDRNetClassifier(VARIANTS[model]).state_dict()
+    rules, last_layers = rename_table(detect_dialect(theirs)), []
+    if family == "official":
+        theirs = [*theirs, *golden_data.keys(family)[f"{model}.classification"]]
+        last_layers = [key for key in classifier if key not in ours]
+    return rules, [*ours, *last_layers], list(theirs)
 
 
 def matches(prefix, key):

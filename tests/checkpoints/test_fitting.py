@@ -7,6 +7,7 @@ import torch
 from timm.models import adapt_input_conv
 
 from ddrnet.checkpoints import fit_state_dict, to_ddrnet
+from ddrnet.classifier import DDRNetClassifier
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
 from ddrnet.variants import VARIANTS, DDRNetConfig
@@ -85,6 +86,43 @@ def test_a_classifier_fills_the_backbone(model, count, aux_head, messages):
     assert len(messages.records) == 1
     assert "no dappm" in messages.text
     assert ("aux_head" in messages.text) == aux_head
+
+
+@pytest.mark.parametrize("built", [{}, {"num_classes": 5}, {"num_classes": 0}, {"in_chans": 1}])
+def test_a_classifier_fills_a_classifier(built, messages):
+    file = DDRNetClassifier(NANO).state_dict()
+    target = DDRNetClassifier(NANO, **built).state_dict()
+    fit = fit_state_dict(file, target)
+    other_classes = ("classifier.weight", "classifier.bias") if built.get("num_classes") else ()
+    assert fit.initialised == other_classes
+    assert fit.state.keys() == target.keys()
+    assert set(fit.dropped) == file.keys() - target.keys()
+    adapted = {"stem.0.weight"} if "in_chans" in built else set()
+    for key in fit.state.keys() - {*other_classes} - adapted:
+        assert fit.state[key] is file[key]
+    assert ("1000 classes, the model 5" in messages.text) == bool(other_classes)
+
+
+@pytest.mark.parametrize("lost", ["classifier.bias", "high_to_low.", "conv_head.1.running_mean"])
+def test_a_classifier_must_be_whole(lost):
+    file = DDRNetClassifier(NANO).state_dict()
+    kept = {key: file[key] for key in file if not key.startswith(lost)}
+    with pytest.raises(CheckpointError, match=rf"missing \({lost}"):
+        fit_state_dict(kept, file)
+
+
+def test_a_classifiers_layers_beside_a_segmentation_head_are_left_over():
+    file, target = states()
+    file["classifier.bias"] = torch.ones(3)
+    with pytest.raises(CheckpointError, match=r"1 left over \(classifier\.bias 3\)"):
+        fit_state_dict(file, target)
+
+
+@pytest.mark.parametrize("aux_head", [False, True])
+def test_a_segmentation_network_is_no_classifier(aux_head):
+    file = DDRNet(NANO, aux_head=aux_head).state_dict()
+    with pytest.raises(CheckpointError, match=r"20 missing.*left over \(dappm"):
+        fit_state_dict(file, DDRNetClassifier(NANO).state_dict())
 
 
 def _marked(shapes):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from own_sizes import own_configs
 
 from ddrnet.checkpoints import describe, from_ddrnet, to_ddrnet
+from ddrnet.classifier import DDRNetClassifier
 from ddrnet.errors import CheckpointError
 from ddrnet.network import DDRNet
-from ddrnet.variants import VARIANTS
+from ddrnet.variants import CLASSIFIER, VARIANTS
 
 MODELS = ("ddrnet_23_slim", "ddrnet_23", "ddrnet_39")
 PUBLISHED = [
@@ -164,13 +165,34 @@ def test_mmsegmentations_backbone_may_lack_its_prefix(model):
 @pytest.mark.parametrize(("model", "count"), [*zip(MODELS, (254, 254, 422), strict=True)])
 def test_a_classifier_keeps_its_backbone(model, count):
     state = marked(golden_data.keys("official")[f"{model}.classification"])
-    ours = to_ddrnet(state)
-    assert len(ours) == count
+    backbone = {k: v for k, v in to_ddrnet(state).items() if not k.startswith(CLASSIFIER)}
+    assert len(backbone) == count
     assert len(state) == count + 20
-    assert describe(ours).is_backbone
+    assert describe(backbone).is_backbone
     expected = network_state(VARIANTS[model])
-    assert ours.keys() <= expected.keys()
-    assert all(key.startswith(("dappm.", "head.")) for key in expected.keys() - ours.keys())
+    assert backbone.keys() <= expected.keys()
+    assert all(key.startswith(("dappm.", "head.")) for key in expected.keys() - backbone.keys())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_classifier_gets_the_networks_names_and_shapes_and_goes_back(model):
+    shapes = golden_data.keys("official")[f"{model}.classification"]
+    with torch.device("meta"):
+        expected = DDRNetClassifier(VARIANTS[model]).state_dict()
+    ours = to_ddrnet(meta_state(shapes))
+    assert shapes_of(ours) == shapes_of(expected)
+    assert shapes_of(from_ddrnet(ours, "official")) == shapes
+
+
+@pytest.mark.parametrize("family", ["supergradients", "mmseg"])
+def test_other_families_have_no_classifier(family, caplog):
+    state = golden_data.state_dict(golden_data.keys("official")["ddrnet_23.classification"])
+    ours = to_ddrnet(state)
+    backbone = {key: ours[key] for key in ours if not key.startswith(CLASSIFIER)}
+    with caplog.at_level(logging.INFO, "ddrnet"):
+        theirs = from_ddrnet(ours, family)
+    assert theirs.keys() == from_ddrnet(backbone, family).keys()
+    assert "left out high_to_low.0.weight" in caplog.text
 
 
 def _network(config):

@@ -51,11 +51,22 @@ def test_converts_and_back(family, extension, file, tmp_path, capsys):
     assert f"from {family} to ddrnet names" in capsys.readouterr().out
 
 
-def test_a_classifier_becomes_a_backbone(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("family", "kind", "count"),
+    [("ddrnet", "classifier, 274", 274), ("supergradients", "backbone only, 254", 254)],
+)
+def test_a_classifier_keeps_the_layers_that_have_names(tmp_path, capsys, family, kind, count):
+    shapes = golden_data.keys("official")["ddrnet_23_slim.classification"]
+    torch.save(golden_data.state_dict(shapes), tmp_path / "in.pth")
+    run(tmp_path / "in.pth", tmp_path / "out.safetensors", "--to", family)
+    assert f"ddrnet_23_slim, {kind} tensors" in capsys.readouterr().out
+    assert len(load_file(tmp_path / "out.safetensors")) == count
+
+
+def test_a_classifier_keeps_its_tensors(tmp_path):
     shapes = golden_data.keys("official")["ddrnet_23_slim.classification"]
     torch.save(golden_data.state_dict(shapes), tmp_path / "in.pth")
     run(tmp_path / "in.pth", tmp_path / "out.safetensors")
-    assert "ddrnet_23_slim, backbone only, 254 tensors" in capsys.readouterr().out
     expected = to_ddrnet(read_state_dict(tmp_path / "in.pth"))
     got = load_file(tmp_path / "out.safetensors")
     assert got.keys() == expected.keys()

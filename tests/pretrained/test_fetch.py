@@ -15,6 +15,7 @@ import torch
 from containers import row_file, saved
 from huggingface_hub import constants
 from loopback import Reply
+from safetensors.torch import load_file
 
 from ddrnet.checkpoints import to_ddrnet
 from ddrnet.checkpoints.contents import HEADS
@@ -25,7 +26,7 @@ from ddrnet.pretrained.fetch import fetch_original, fetch_state_dict, fetch_weig
 from ddrnet.pretrained.inventory import find_cached, remove_cached
 from ddrnet.pretrained.tensors import serialize
 from ddrnet.pretrained.weights_cache import CacheFolder, Record
-from ddrnet.variants import VARIANTS
+from ddrnet.variants import CLASSIFIER, VARIANTS
 from ddrnet.weights import ROWS
 from ddrnet.weights.row import HubFile, WebFile
 
@@ -82,11 +83,34 @@ def test_imagenet_rows_give_every_tensor_of_the_backbone(server, tmp_path, name)
     state = fetch_state_dict(server.mirror(row, content), tmp_path)
     original = torch.load(io.BytesIO(content), weights_only=True)
     renamed = to_ddrnet(original.get("state_dict", original))
-    assert len(state) == KEPT[row.model]
+    last_layers = 20 if row.task == "classification" else 0
+    assert len(state) == KEPT[row.model] + last_layers
     assert not [key for key in state if key.startswith(HEADS)]
     assert state.keys() == renamed.keys()
     for key, tensor in state.items():
         assert torch.equal(tensor, renamed[key]), key
+
+
+def test_a_classifier_must_be_whole(server, tmp_path):
+    state = torch.load(io.BytesIO(row_file(REPORTED)), weights_only=True)
+    del state["linear.bias"]
+    row = server.mirror(REPORTED, saved(state))
+    with pytest.raises(WeightsUnavailableError, match=r"1 missing \(classifier\.bias\)"):
+        fetch_weights(row, tmp_path)
+
+
+def test_a_cached_classifier_without_its_last_layers_is_fetched_again(server, tmp_path):
+    row = server.mirror(REPORTED, row_file(REPORTED))
+    path = fetch_weights(row, tmp_path)
+    whole = path.read_bytes()
+    state = {k: v for k, v in load_file(path).items() if not k.startswith(CLASSIFIER)}
+    folder, content = CacheFolder.of(row, tmp_path), serialize(state)
+    path.write_bytes(content)
+    record = replace(
+        folder.read_record(), sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+    )
+    folder.write_record(record)
+    assert fetch_weights(row, tmp_path).read_bytes() == whole
 
 
 def test_the_second_time_reads_one_file(server, tmp_path, monkeypatch):

@@ -10,7 +10,9 @@ from containers import saved
 
 from ddrnet.checkpoints import describe, to_ddrnet
 from ddrnet.errors import CheckpointError
+from ddrnet.pretrained.fetch import row_spec
 from ddrnet.pretrained.tensors import expected_tensors, read_safetensors, serialize
+from ddrnet.registry import get_weights
 from ddrnet.spec import PartialSpec
 from ddrnet.variants import VARIANTS
 
@@ -66,6 +68,16 @@ def test_a_published_model_has_exactly_the_expected_tensors(model):
         key: t.shape for key, t in published.items()
     }
     assert all(tensor.is_meta for tensor in expected.values())
+
+
+@pytest.mark.parametrize("model", ["ddrnet_23_slim", "ddrnet_23", "ddrnet_39"])
+def test_a_published_classifier_has_exactly_the_expected_tensors(model):
+    shapes = golden_data.keys("official")[f"{model}.classification"]
+    published = to_ddrnet({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    expected = expected_tensors(row_spec(get_weights(f"{model}.in1k"), aux_head=False))
+    assert {key: t.shape for key, t in expected.items()} == {
+        key: t.shape for key, t in published.items()
+    }
 
 
 def test_classes_channels_and_head_decide_the_tensors():
