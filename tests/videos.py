@@ -20,6 +20,7 @@ def write_clip(
     pixel_format="yuv420p",
     codec_options=(),
     audio="",
+    title="",
     container_options=(),
     **tags,
 ):
@@ -34,6 +35,7 @@ def write_clip(
         video.codec_context.time_base = time_base
         for name, value in tags.items():
             setattr(video.codec_context, name, value)
+        container.metadata["title"] = title
         sound = container.add_stream(audio, rate=48000) if audio else None
         if sound is not None:
             seconds = (max(pts) + 1) * time_base

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import videos
-from loopback import Loopback
+from loopback import Loopback, Reply
 from videos import BT601, BT709, FULL, LIMITED, UNSPECIFIED, flat, write_clip
 
 from ddrnet.errors import DDRNetError
@@ -196,6 +196,12 @@ def test_closing_the_generator_closes_the_file(clip):
     assert str(clip) not in open_files()
 
 
+def test_reads_titles_in_any_encoding(tmp_path):
+    path = write_clip(tmp_path / "a.avi", codec="mpeg4", title="garden")
+    path.write_bytes(path.read_bytes().replace(b"garden", b"g\xe4rten"))
+    assert len(list(read_video(path))) == 10
+
+
 def test_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.mp4"):
         next(read_video(tmp_path / "none.mp4"))
@@ -338,6 +344,23 @@ def test_reads_an_address(clip):
 def test_names_an_address_that_fails():
     with Loopback() as server, pytest.raises(ValueError, match=rf"{server.url}/none\.mp4.*404"):
         next(read_video(f"{server.url}/none.mp4"))
+
+
+@pytest.mark.parametrize("target", ["file://{}", "concat:{}", "rtsp://127.0.0.1/{}"])
+def test_an_address_cannot_redirect_to_other_kinds_of_sources(clip, target):
+    with Loopback() as server:
+        moved = Reply(status=302, headers={"Location": target.format(clip)})
+        url = server.serve("/clip.mp4", moved)
+        with pytest.raises(ValueError, match=rf"cannot read '{url}' as a video"):
+            next(read_video(url))
+
+
+def test_does_not_wait_for_a_silent_address(clip, monkeypatch):
+    monkeypatch.setattr(opening, "_TIMEOUT", 1.0)
+    with Loopback() as server:
+        url = server.serve("/clip.mp4", Reply(clip.read_bytes(), stall=60))
+        with pytest.raises(ValueError, match=rf"cannot read '{url}' as a video"):
+            list(read_video(url))
 
 
 def test_reads_a_camera(monkeypatch):

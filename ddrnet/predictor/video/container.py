@@ -101,15 +101,18 @@ def open_video(source: StrPath | int) -> Iterator[InputContainer]:
     # The limit holds for the frames that FFmpeg decodes while it looks for the streams.
     opened["options"] = {**opened["options"], "max_pixels": str(MAX_PIXELS)}
     try:
-        with av.open(**opened) as container:
+        # Some cameras write titles in another encoding than UTF-8.
+        with av.open(**opened, metadata_errors="replace") as container:
             # FFmpeg would invent timestamps for the B-frames of AVI, in a wrong order.
             container.flags &= ~av.container.Flags.gen_pts.value
             yield container
     except av.FFmpegError as error:
         if isinstance(source, int) and isinstance(error, FileNotFoundError):
             raise FileNotFoundError(errno.ENOENT, "there is no camera", str(source)) from error
-        if isinstance(error, PermissionError):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(source)) from error
+        if isinstance(source, int) and isinstance(error, PermissionError):
+            raise PermissionError(
+                errno.EACCES, "the camera is closed to you", str(source)
+            ) from error
         reason = {
             "Invalid argument": "its format may refer to other files, or is no video",
             "Immediate exit requested": f"no answer within {_TIMEOUT:.0f} seconds",
@@ -147,7 +150,7 @@ def _scheme(source: StrPath) -> str:
 
 
 def _check_file(path: StrPath) -> None:
-    """Raise the error of a path that is no regular file, or an empty one."""
+    """Raise the error of a path that cannot be opened, is no regular file, or is empty."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
@@ -155,6 +158,8 @@ def _check_file(path: StrPath) -> None:
         raise unreadable(path, "it is no regular file but a pipe, socket or device")
     if not status.st_size:
         raise unreadable(path, "the file is empty")
+    with open(path, "rb"):  # FFmpeg's reasons are no help: it also denies damaged files
+        pass
 
 
 def _camera(index: int) -> dict[str, Any]:

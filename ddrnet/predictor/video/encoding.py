@@ -156,7 +156,7 @@ class _Sound:
         streams = source.streams.audio if source else ()
         self._copies = {stream.index: _copy_stream(stream, output) for stream in streams}
         self._packets = source.demux(*streams) if source and streams else iter(())
-        self._next = next(self._packets, None)
+        self._next = self._read()
 
     def until(self, time: Fraction | float) -> Iterator[Packet[Any]]:
         """Yield the packets up to a time in seconds."""
@@ -168,7 +168,14 @@ class _Sound:
                 packet.pts = packet.dts if packet.pts is None else packet.pts
                 packet.stream = self._copies[packet.stream.index]
                 yield packet
-            self._next = next(self._packets, None)
+            self._next = self._read()
+
+    def _read(self) -> Packet[Any] | None:
+        """Return the next packet, None at the end."""
+        try:
+            return next(self._packets, None)
+        except import_av().FFmpegError as error:
+            raise ValueError(f"the sound of the source is damaged: {error.strerror}") from error
 
 
 def _copy_stream(stream: Any, output: OutputContainer) -> Any:
