@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddrnet.labels import IGNORE_INDEX
+from ddrnet.upsampling.cross_entropy import counted_pixels
 
 Method = Literal["inverse_log", "median_frequency"]
 """Formulas from shares of pixels to class weights."""
@@ -75,18 +76,10 @@ def class_weights_from(
 
 def _count(labels: Tensor, classes: int, ignore_index: int) -> Tensor:
     """Count the pixels of each class: (classes,)."""
-    counted = labels[valid_pixels(labels, ignore_index)].long()  # (counted pixels,)
+    counted = labels[counted_pixels(labels, ignore_index)].long()  # (counted pixels,)
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
         wrong = torch.unique(counted[(counted < 0) | (counted >= classes)]).tolist()
         raise ValueError(
             f"labels hold {wrong}, expected 0 to {classes - 1} or the ignored {ignore_index}"
         )
     return torch.bincount(counted, minlength=classes)
-
-
-def valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
-    """Return the mask of pixels that count; a label that the dtype cannot hold ignores none."""
-    info = torch.iinfo(target.dtype)
-    if not info.min <= ignore_index <= info.max:
-        return torch.ones_like(target, dtype=torch.bool)
-    return target != ignore_index

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ddrnet.labels import IGNORE_INDEX
-from ddrnet.losses.class_weights import valid_pixels
 from ddrnet.outputs import SegmentationOutput
 from ddrnet.upsampling import upsampled_cross_entropy
+from ddrnet.upsampling.cross_entropy import check_labels, counted_pixels, summed_cross_entropy
 
 MIN_KEPT = 131072
 """`min_kept` of the published training: 1/48 of its batch of six 1024 x 1024 crops per GPU."""
@@ -35,22 +35,21 @@ class _PixelLoss(nn.Module):
                 )
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def _pixel_losses(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return every pixel's cross entropy and the mask of those not ignored, both (N, H, W)."""
+    def _check(self, logits: Tensor, target: Tensor) -> None:
+        check_labels(logits, target, self.ignore_index)
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
             raise ValueError(
                 f"got {len(self.class_weights)} class weights for logits of "
                 f"{logits.shape[1]} classes"
             )
-        losses = upsampled_cross_entropy(logits, target, ignore_index=self.ignore_index)
-        return losses, valid_pixels(target, self.ignore_index)
 
-    def _pixel_weights(self, target: Tensor, counted: Tensor, like: Tensor) -> Tensor:
-        """Return the weight of each pixel's class, 0 where not `counted`, as dtype of `like`."""
+    def _pixel_weights(self, target: Tensor, counted: Tensor, logits: Tensor) -> Tensor:
+        """Return the weight of each pixel's class, (N, H, W), 0 where it is not `counted`."""
+        dtype = torch.promote_types(logits.dtype, torch.float32)
         if self.class_weights is None:
-            return counted.to(like.dtype)
+            return counted.to(dtype)
         index = torch.where(counted, target, 0).long()  # (N, H, W)
-        weights = self.class_weights.to(like).index_select(0, index.flatten())  # (N * H * W,)
+        weights = self.class_weights.to(index.device, dtype).index_select(0, index.flatten())
         return weights.view_as(index) * counted
 
 
@@ -75,10 +74,10 @@ class CrossEntropyLoss(_PixelLoss):
 
         Without a pixel that counts it is 0, with gradients of 0.
         """
-        losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
-        weights = self._pixel_weights(target, valid, losses)  # (N, H, W)
+        self._check(logits, target)
+        weights = self._pixel_weights(target, counted_pixels(target, self.ignore_index), logits)
         total = weights.sum()
-        return (losses * weights).sum() / torch.where(total > 0, total, 1)
+        return summed_cross_entropy(logits, target, weights) / torch.where(total > 0, total, 1)
 
 
 class OhemCrossEntropyLoss(_PixelLoss):
@@ -134,11 +133,13 @@ class OhemCrossEntropyLoss(_PixelLoss):
 
         Without a pixel that counts it is 0, with gradients of 0.
         """
-        losses, valid = self._pixel_losses(logits, target)  # (N, H, W)
+        self._check(logits, target)
+        losses = upsampled_cross_entropy(logits, target, ignore_index=self.ignore_index)
+        valid = counted_pixels(target, self.ignore_index)  # (N, H, W), like losses
         probability = (-losses.detach()).exp()  # (N, H, W)
         # A pixel whose loss is NaN is kept, so that divergence shows in the result.
         kept = valid & ~(probability >= self._bound(probability, valid))  # (N, H, W)
-        weights = self._pixel_weights(target, kept, losses)  # (N, H, W)
+        weights = self._pixel_weights(target, kept, logits)  # (N, H, W)
         return (losses * weights).sum() / kept.sum().clamp(min=1)
 
     def _bound(self, probability: Tensor, valid: Tensor) -> Tensor:

@@ -73,7 +73,14 @@ class Strips:
         """
         # Interpolated horizontally, rows first: (h, K, 1, w) to (h, K, width).
         wide = upsample(self._logits.transpose(0, 1).unsqueeze(2), (1, self._width)).squeeze(2)
-        step = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
+        rows = max(1, (CPU_STRIP if wide.is_cpu else DEVICE_STRIP) // wide[0].numel())
+        factor, rest = divmod(self._height, len(wide))
+        if rest or factor == 1:
+            return self._gathered(wide, rows)
+        return self._repeated(wide, factor, rows // factor)
+
+    def _gathered(self, wide: Tensor, step: int) -> Iterator[tuple[slice, Tensor]]:
+        """Interpolate (h, K, width) vertically by any factor, `step` rows at a time."""
         memory = [wide.new_empty(min(step, self._height), *wide.shape[1:]) for _ in range(2)]
         for start in range(0, self._height, step):
             rows = slice(start, min(start + step, self._height))
@@ -81,6 +88,24 @@ class Strips:
             torch.index_select(wide, 0, self._upper[rows], out=upper)
             torch.index_select(wide, 0, self._lower[rows], out=lower)
             yield rows, upper.lerp_(lower, self._weight[rows])
+
+    def _repeated(self, wide: Tensor, factor: int, step: int) -> Iterator[tuple[slice, Tensor]]:
+        """Interpolate (h, K, width) vertically by a whole factor, `step` pairs of rows at a time.
+
+        The weights between two neighbouring rows repeat, so that no row is gathered.
+        """
+        pairs, step = len(wide) + 1, max(1, step)
+        wide = torch.cat([wide[:1], wide, wide[-1:]])  # (h + 2, K, width)
+        middle = factor // 2  # the first row between the centres of two input pixels
+        weight = source_positions(2, 2 * factor, wide)[middle : middle + factor]
+        memory = wide.new_empty(min(step, pairs), factor, *wide.shape[1:])
+        for pair in range(0, pairs, step):
+            upper, lower = wide[pair:-1][:step, None], wide[pair + 1 :][:step, None]
+            strip = memory[: len(upper)]  # (pairs, factor, K, width)
+            torch.lerp(upper, lower, weight.view(-1, 1, 1), out=strip)
+            first = pair * factor - (factor - middle)
+            rows = slice(max(first, 0), min(first + len(upper) * factor, self._height))
+            yield rows, strip.flatten(0, 1)[rows.start - first : rows.stop - first]
 
     def transposed(self, strips: Iterator[tuple[slice, Tensor]]) -> Tensor:
         """Return the gradient (K, h, w) that follows from the gradient of every strip."""

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ddrnet.upsampling import upsampled_cross_entropy
+from ddrnet.upsampling.cross_entropy import summed_cross_entropy
 
 
 def interpolated_cross_entropy(logits, target, ignore_index=255):
@@ -28,26 +31,34 @@ def gradient(losses, logits, seed=0):
     ),
     size=st.tuples(st.integers(1, 100), st.integers(1, 100)),
     stride=st.sampled_from([None, 1, 4, 8, 16]),
+    scale=st.sampled_from([0.0, 5.0, 30.0, 1000.0]),
     seed=st.integers(0, 2**32),
 )
-def test_equals_cross_entropy_of_interpolated_logits(shape, size, stride, seed):
+def test_equals_cross_entropy_of_interpolated_logits(shape, size, stride, scale, seed):
     torch.manual_seed(seed)
     if stride is not None:
         size = shape[2] * stride, shape[3] * stride
-    logits = (5 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    logits = (scale * torch.randn(shape, dtype=torch.float64)).requires_grad_()
     target = labels((shape[0], *size), shape[1])
-    losses = upsampled_cross_entropy(logits, target)
+    losses, before = upsampled_cross_entropy(logits, target), target.clone()
     expected = interpolated_cross_entropy(logits, target)
-    torch.testing.assert_close(losses, expected, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(
-        gradient(losses, logits), gradient(expected, logits), rtol=1e-10, atol=1e-12
-    )
+    torch.testing.assert_close(losses, expected, rtol=1e-10, atol=1e-11)
+    assert_close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-11)
+    assert_close(gradient(losses, logits), gradient(expected, logits))
+    weights = torch.rand_like(losses) * (target != 255)
+    total = summed_cross_entropy(logits, target, weights)
+    expected = (interpolated_cross_entropy(logits, target) * weights).sum()
+    assert_close(total, expected)
+    assert_close(*(torch.autograd.grad(3 * value, logits)[0] for value in (total, expected)))
+    assert torch.equal(target, before)
 
 
 def test_gradcheck():
     logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     target = labels((2, 13, 18), 3)
+    weights = torch.rand(target.shape, dtype=torch.float64) * (target != 255)
     assert torch.autograd.gradcheck(lambda z: upsampled_cross_entropy(z, target), logits)
+    assert torch.autograd.gradcheck(lambda z: summed_cross_entropy(z, target, weights), logits)
 
 
 def test_many_strips_and_images_in_float32(device):
@@ -64,7 +75,33 @@ def test_extreme_logits_stay_finite(device):
     target = torch.tensor([[[0, 0, 1, 1]]], device=device)
     losses = upsampled_cross_entropy(logits, target)
     torch.testing.assert_close(losses, interpolated_cross_entropy(logits, target))
-    assert gradient(losses, logits).isfinite().all()
+    total = summed_cross_entropy(logits, target, torch.ones_like(losses))
+    torch.testing.assert_close(total, losses.sum())
+    gradients = [torch.autograd.grad(value, logits)[0] for value in (total, losses.sum())]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].isfinite().all()
+
+
+@pytest.mark.parametrize("spread", [80.0, 83.0, 84.0, 200.0])
+def test_float32_keeps_its_digits_between_positions_that_disagree(spread, device):
+    # In the middle of four positions with four leading classes, every class is far below 0.
+    corners = -spread * (1 - torch.eye(5)[:4]).T.reshape(1, 5, 2, 2)
+    logits = corners.to(device).requires_grad_()
+    target = torch.arange(16 * 16, device=device).view(1, 16, 16) % 5
+    losses = upsampled_cross_entropy(logits, target)
+    torch.testing.assert_close(losses, interpolated_cross_entropy(logits, target))
+    total = summed_cross_entropy(logits, target, torch.ones_like(losses))
+    torch.testing.assert_close(total, losses.sum())
+
+
+def test_a_sum_without_gradient():
+    logits, target = torch.randn(1, 3, 4, 4), labels((1, 32, 32), 3)
+    weights = torch.rand(1, 32, 32) * (target != 255)
+    with torch.no_grad():
+        total = summed_cross_entropy(logits.requires_grad_(), target, weights)
+    assert not total.requires_grad
+    expected = (interpolated_cross_entropy(logits, target) * weights).sum()
+    torch.testing.assert_close(total, expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -115,14 +152,17 @@ def test_never_holds_full_resolution_logits(largest_tensor):
     target = labels((2, 256, 512), 19)
     with largest_tensor() as largest:
         upsampled_cross_entropy(logits, target).sum().backward()
+        summed_cross_entropy(logits, target, (target != 255).float()).backward()
     assert largest.numel < 19 * 256 * 512 / 4
 
 
 def test_accelerators_need_not_wait(accelerator_device, no_waiting):
     logits = torch.zeros(2, 19, 8, 8, device=accelerator_device, requires_grad=True)
     target = torch.zeros(2, 64, 64, device=accelerator_device, dtype=torch.uint8)
+    weights = torch.ones(2, 64, 64, device=accelerator_device)
     with no_waiting():
         upsampled_cross_entropy(logits, target).sum().backward()
+        summed_cross_entropy(logits, target, weights).backward()
 
 
 @pytest.mark.parametrize("wrong", [[19], [-1], [20, 254]])
@@ -150,6 +190,8 @@ def test_refuses_shapes_and_dtypes_that_do_not_fit(shape, target, message):
 
 def test_a_second_derivative_raises():
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
-    losses = upsampled_cross_entropy(logits, torch.zeros(1, 8, 8, dtype=torch.int64))
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(losses.sum(), logits, create_graph=True)
+    target = torch.zeros(1, 8, 8, dtype=torch.int64)
+    losses = upsampled_cross_entropy(logits, target)
+    for total in (losses.sum(), summed_cross_entropy(logits, target, torch.ones(1, 8, 8))):
+        with pytest.raises(RuntimeError, match="no second derivative"):
+            torch.autograd.grad(total, logits, create_graph=True)
