@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
+from ddrnet.cli.report import Report, progress
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
+    import torch
     from tqdm import tqdm
 
     from ddrnet.cli.results import Wanted
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from ddrnet.predictor.segmentation import Segmentation
     from ddrnet.predictor.sources import Pending, Source
 
-_GAP = "   "
+Show = Callable[["Segmentation"], bool]
+"""Shows a result; returns whether to go on."""
+
+_OUT = Path("predictions")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,18 +37,19 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "predict",
         help="segment images",
-        description="Segment images (PNG, JPEG, WebP, BMP, TIFF, GIF; 8 and 16 bit). Each image "
-        "gets NAME.labels.png with the class index of every pixel and NAME.overlay.png with the "
-        "classes over the image, both of its size. The share of every class is printed. Sources "
-        "that cannot be read are reported and skipped.",
+        description="Segment images (PNG, JPEG, WebP, BMP, TIFF, GIF; 8 and 16 bit) and videos. "
+        "Each image or frame gets NAME.labels.png with the class index of every pixel and "
+        "NAME.overlay.png with the classes over the image, both of its size. The share of every "
+        "class is printed. Sources that cannot be read are reported and skipped. "
+        "--out clip.mp4 writes one video with the classes over its frames.",
     )
     parser.add_argument(
         "paths",
         nargs="+",
         metavar="SOURCE",
         help="an image, a folder (subfolders are searched too), a pattern such as "
-        "'photos/**/*.jpg', an http(s) address, a text file with a source per line, or - for such "
-        "a list on standard input",
+        "'photos/**/*.jpg', an http(s) address, a video, the number of a webcam, a text file with "
+        "a source per line, or - for such a list on standard input",
     )
     add_model_arguments(parser)
     _add_computing(parser.add_argument_group("computing"))
@@ -89,17 +94,27 @@ def _add_computing(group: Any) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="take each N-th frame of an animation (default: %(default)s)",
+        help="take each N-th frame of videos, animations and webcams (default: %(default)s)",
     )
 
 
 def _add_results(group: Any) -> None:
     group.add_argument(
         "--out",
-        default="predictions",
         type=Path,
-        metavar="DIR",
-        help="folder for the results; it keeps the tree of searched folders (default: %(default)s)",
+        metavar="DIR|VIDEO",
+        help="folder for the results, which keeps the tree of searched folders; or a video file "
+        f"(.mp4, .mov, .mkv, .webm) (default: {_OUT}, or nothing with --show)",
+    )
+    group.add_argument(
+        "--fps",
+        type=Fraction,
+        default=Fraction(25),
+        metavar="N",
+        help="frames per second of a video made from images (default: %(default)s)",
+    )
+    group.add_argument(
+        "--show", action="store_true", help="show the overlays in a window; Escape ends the run"
     )
     group.add_argument(
         "--skip-existing", action="store_true", help="skip images whose results exist"
@@ -133,133 +148,117 @@ def _add_results(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment every image; return 1 if one failed."""
+    from ddrnet.cli.clips import is_clip, write_clip
     from ddrnet.cli.processes import any_of_all, joined, of_first, share
     from ddrnet.cli.results import Wanted, name_results
-    from ddrnet.predictor.predictor import Predictor
 
-    out = args.out.expanduser()
-    if out.exists() and not out.is_dir():
+    out = (args.out or _OUT).expanduser()
+    if out.exists() and not out.is_dir() and not is_clip(out):
         raise NotADirectoryError(f"--out {out} is a file; the results need a folder")
     with joined(args.device) as (device, _):
         sources = of_first(lambda: _distinct_sources(args.paths))
-        named = list(zip(sources, name_results(sources, out), strict=True))
-        predictor = Predictor(
-            trained_model(args.model, args.checkpoint),
-            device=device,
-            precision=args.precision,
-            compile=args.compile,
-            size=args.size,
-            tta=(args.tta or [1.0]) if args.tta is not None else None,
-            window=args.window,
-            confidence=args.confidence,
-        )
+        stems = name_results(sources, out)
+        predictor = _predictor(args, device)
         wanted = Wanted(
-            overlay=not args.no_overlay,
+            labels=args.out is not None or not args.show,
+            overlay=not args.no_overlay and (args.out is not None or not args.show),
             color=args.color,
             confidence=args.confidence,
             legend=args.legend,
             only=_known(args.classes, predictor.classes),
             note=caveat_of(args.model, args.checkpoint),
         )
-        return any_of_all(_Run(args, predictor, wanted).segment(share(named)))
+        report = Report(wanted.only, as_json=args.json, single=len(sources) == 1)
+        with _window(args.show) as show:
+            if is_clip(out):
+                return write_clip(args, sources, out, predictor, wanted, report, show)
+            named = share(list(zip(sources, stems, strict=True)))
+            return any_of_all(_segment(args, named, predictor, wanted, report, show))
 
 
-class _Run:
-    """One run over the sources of this process."""
+def _predictor(args: argparse.Namespace, device: torch.device) -> Predictor:
+    from ddrnet.predictor.predictor import Predictor
 
-    def __init__(self, args: argparse.Namespace, predictor: Predictor, wanted: Wanted) -> None:
-        self.args = args
-        self.predictor = predictor
-        self.wanted = wanted
-        self.waiting: deque[dict[str, Path]] = deque()
-        """The files of the images that were drawn and are not segmented yet."""
-        self.legends: set[Path] = set()
+    return Predictor(
+        trained_model(args.model, args.checkpoint),
+        device=device,
+        precision=args.precision,
+        compile=args.compile,
+        size=args.size,
+        tta=(args.tta or [1.0]) if args.tta is not None else None,
+        window=args.window,
+        confidence=args.confidence,
+    )
 
-    def segment(self, named: Sequence[tuple[Source, Path]]) -> bool:
-        """Segment sources, given with the beginning of their results' names; True if one failed."""
-        from tqdm import tqdm
 
-        from ddrnet.cli.results import write_results
-        from ddrnet.errors import PredictionError
-        from ddrnet.predictor.stream import READERS
+@contextmanager
+def _window(wanted: bool) -> Iterator[Show]:
+    """Open a window if wanted; yield what shows a result and returns whether to go on."""
+    if not wanted:
+        yield lambda result: True
+        return
+    from ddrnet.predictor.video import VideoWindow
 
-        failed, single = False, len(named) == 1
-        writing: deque[tuple[Segmentation, dict[str, Path], Future[None]]] = deque()
-        with (
-            tqdm(total=len(named), unit="image", disable=True if single else None) as bar,
-            ThreadPoolExecutor(READERS, "ddrnet-write") as writers,
-            closing(self.predictor.stream_pending(self._images(named, bar))) as results,
-        ):
-            for result in results:
-                files = self.waiting.popleft()
-                if isinstance(result, PredictionError):
-                    failed = True
-                    self._report_error(result)
-                    bar.update()
-                    continue
-                self._write_legend(files)
-                job = writers.submit(write_results, files, result, self.wanted)
-                writing.append((result, files, job))
-                while len(writing) > READERS:
-                    self._finish(*writing.popleft(), single, bar)
-            while writing:
-                self._finish(*writing.popleft(), single, bar)
-        return failed
+    with VideoWindow("ddrnet predict") as window:
+        yield lambda result: window.show(np.asarray(result.overlay()))
 
-    def _images(self, named: Iterable[tuple[Source, Path]], bar: tqdm[Any]) -> Iterator[Pending]:
-        """Yield the images whose results are wanted, and remember their files."""
-        from ddrnet.predictor.sources import images_of
 
-        for source, stem in named:
-            for image in images_of(source, every=self.args.every):
-                files = self.wanted.files(stem, image.frame)
-                if self.args.skip_existing and all(path.exists() for path in files.values()):
-                    bar.update()
-                    continue
-                self.waiting.append(files)
-                yield image
+def _segment(
+    args: argparse.Namespace,
+    named: Sequence[tuple[Source, Path]],
+    predictor: Predictor,
+    wanted: Wanted,
+    report: Report,
+    show: Show,
+) -> bool:
+    """Segment sources, given with the beginning of their results' names; True if one failed."""
+    from ddrnet.cli.results import Writers
+    from ddrnet.errors import PredictionError
 
-    def _write_legend(self, files: dict[str, Path]) -> None:
-        from ddrnet.cli.results import write_legend
+    waiting: deque[dict[str, Path]] = deque()  # the files of images that are not segmented yet
+    bar = progress(len(named))
 
-        folder = files["labels"].parent
-        if "overlay" in files and not self.wanted.legend and folder not in self.legends:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_legend(folder, self.predictor.classes, self.wanted)
-            self.legends.add(folder)
-
-    def _report_error(self, error: Exception) -> None:
-        from tqdm import tqdm
-
-        if self.args.json:
-            source, frame = getattr(error, "source", ""), getattr(error, "frame", None)
-            print(json.dumps({"source": source, "frame": frame, "error": str(error)}), flush=True)
-        tqdm.write(f"ddrnet: error: {' '.join(str(error).split())}", file=sys.stderr)
-
-    def _finish(
-        self,
-        result: Segmentation,
-        files: dict[str, Path],
-        job: Future[None],
-        single: bool,
-        bar: tqdm[Any],
-    ) -> None:
-        """Wait until the files of an image are written, then print its line."""
-        job.result()
+    def finish(result: Segmentation, files: dict[str, Path]) -> None:
+        report.result(result, files)
         bar.update()
-        shares = result.shares()
-        if self.wanted.only is not None:
-            shares = {name: shares.get(name, 0.0) for name in self.wanted.only}
-        if self.args.json:
-            line = json.dumps(_row(result, files, shares))
-        else:
-            line = f"{_place(result)} -> {files.get('overlay', files['labels'])}"
-            if single and result.frame is None:
-                shown = [c for c in result.classes if self.wanted.only is None or c.name in shares]
-                line += "\n" + shares_table([shares.get(c.name, 0.0) for c in shown], shown)
+
+    failed = False
+    with (
+        bar,
+        Writers(wanted, predictor.classes, finish) as writers,
+        closing(predictor.stream_pending(_images(args, named, wanted, waiting, bar))) as results,
+    ):
+        for result in results:
+            files = waiting.popleft()
+            if isinstance(result, PredictionError):
+                failed = True
+                report.error(result)
+                bar.update()
+                continue
+            writers.write(result, files)
+            if not show(result):
+                break
+    return failed
+
+
+def _images(
+    args: argparse.Namespace,
+    named: Sequence[tuple[Source, Path]],
+    wanted: Wanted,
+    waiting: deque[dict[str, Path]],
+    bar: tqdm[Any],
+) -> Iterator[Pending]:
+    """Yield the images whose results are wanted; append their files to `waiting`."""
+    from ddrnet.predictor.sources import images_of
+
+    for source, stem in named:
+        for image in images_of(source, every=args.every):
+            files = wanted.files(stem, image.frame)
+            if args.skip_existing and files and all(path.exists() for path in files.values()):
+                bar.update()
             else:
-                line += f"{_GAP}{_largest(shares)}"
-        bar.write(line, file=sys.stdout)
+                waiting.append(files)
+                yield image
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -272,20 +271,6 @@ def height_and_width(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isdecimal() for side in sides):
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 512x1024, got {text!r}")
     return int(sides[0]), int(sides[1])
-
-
-def shares_table(shares: Sequence[float], classes: Sequence[ClassLabel]) -> str:
-    """Return a table of the share of every class, as wide as the terminal."""
-    from ddrnet.visualize import percent
-
-    names = max(len(label.name) for label in classes)
-    cells = [
-        f"{label.name:<{names}}  {percent(share):>6}"
-        for label, share in zip(classes, shares, strict=True)
-    ]
-    columns = max(1, (shutil.get_terminal_size().columns - 1) // (len(cells[0]) + len(_GAP)))
-    rows = math.ceil(len(cells) / columns)
-    return "\n".join(_GAP + _GAP.join(cells[row::rows]) for row in range(rows))
 
 
 def _distinct_sources(paths: Sequence[str]) -> list[Source]:
@@ -323,24 +308,3 @@ def _known(names: Sequence[str] | None, classes: Sequence[ClassLabel]) -> Sequen
             f"{', '.join(spelt.values())}"
         )
     return None if names is None else [spelt[name.casefold()] for name in names]
-
-
-def _row(result: Segmentation, files: dict[str, Path], shares: dict[str, float]) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": result.source}
-    if result.frame is not None:
-        row["frame"] = result.frame
-    if result.time is not None:
-        row["time"] = float(result.time)
-    row |= {kind: str(path) for kind, path in files.items()}
-    return row | {"shares": shares, "milliseconds": result.speed}
-
-
-def _place(result: Segmentation) -> str:
-    return result.source if result.frame is None else f"{result.source}, frame {result.frame}"
-
-
-def _largest(shares: dict[str, float]) -> str:
-    from ddrnet.visualize import percent
-
-    largest = sorted(shares.items(), key=lambda pair: -pair[1])[:4]
-    return ", ".join(f"{name} {percent(share)}" for name, share in largest)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,16 +15,21 @@ import numpy as np
 
 from ddrnet.files import png_bytes, write_atomically
 from ddrnet.predictor.sources import LEGEND, Source
+from ddrnet.predictor.stream import READERS
 
 if TYPE_CHECKING:
     from ddrnet.labels import ClassLabel
     from ddrnet.predictor.segmentation import Segmentation
 
 
+Finish = Callable[["Segmentation", dict[str, Path]], None]
+
+
 class Wanted(NamedTuple):
-    """What to write for each image, besides its labels.
+    """What to write for each image.
 
     Attributes:
+        labels: The class indices.
         overlay: The class colours over the image.
         color: The class colours.
         confidence: The probability of the class, 0 to 255.
@@ -32,6 +38,7 @@ class Wanted(NamedTuple):
         note: The PNG comment of every file, and a line of each legend.
     """
 
+    labels: bool = True
     overlay: bool = True
     color: bool = False
     confidence: bool = False
@@ -43,8 +50,9 @@ class Wanted(NamedTuple):
         """Return kind -> file of an image, or of one frame in the folder `stem`."""
         if frame is not None:
             stem = stem / f"{frame:06}"
-        kinds = ["labels"]
-        kinds += [kind for kind in ("overlay", "color", "confidence") if getattr(self, kind)]
+        kinds = [
+            kind for kind in ("labels", "overlay", "color", "confidence") if getattr(self, kind)
+        ]
         return {kind: stem.with_name(f"{stem.name}.{kind}.png") for kind in kinds}
 
 
@@ -89,6 +97,53 @@ def write_results(files: dict[str, Path], result: Segmentation, wanted: Wanted) 
     for kind, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _content(kind, result, wanted))
+
+
+class Writers:
+    """Writes results in threads, in order; use as a context manager.
+
+    Args:
+        wanted: What the files show.
+        classes: The classes in legends.
+        finish: Called with each result and its files when they are written.
+
+    Raises:
+        OSError: In the next call and at the end of the block, if a file cannot be written.
+    """
+
+    def __init__(self, wanted: Wanted, classes: Sequence[ClassLabel], finish: Finish) -> None:
+        self._wanted = wanted
+        self._classes = classes
+        self._finish = finish
+        self._pool = ThreadPoolExecutor(READERS, "ddrnet-write")
+        self._jobs: deque[tuple[Segmentation, dict[str, Path], Future[None]]] = deque()
+        self._legends: set[Path] = set()
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def write(self, result: Segmentation, files: dict[str, Path]) -> None:
+        """Write the files of a result, and the legend of a folder that has none yet."""
+        folder = files["overlay"].parent if "overlay" in files else None
+        if folder and not self._wanted.legend and folder not in self._legends:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_legend(folder, self._classes, self._wanted)
+            self._legends.add(folder)
+        job = self._pool.submit(write_results, files, result, self._wanted)
+        self._jobs.append((result, files, job))
+        self._wait(READERS)
+
+    def _wait(self, number: int) -> None:
+        """Wait until no more than so many results are being written."""
+        while len(self._jobs) > number:
+            result, files, job = self._jobs.popleft()
+            job.result()
+            self._finish(result, files)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._pool:
+            if kind is None or kind is KeyboardInterrupt:
+                self._wait(0)
 
 
 def write_legend(folder: Path, classes: Sequence[ClassLabel], wanted: Wanted) -> None:

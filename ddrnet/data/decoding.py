@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from importlib.util import find_spec
 from typing import Any
 
@@ -143,8 +144,10 @@ def decode_labels(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> NDAr
     return values // stretch if stretch > 1 else values
 
 
-def decode_frames(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Iterator[Tensor]:
-    """Yield every frame of an animation, (3, H, W) uint8 RGB, as viewers show it.
+def decode_frames(
+    path: StrPath, *, max_pixels: int | None = MAX_PIXELS
+) -> Iterator[tuple[Tensor, Fraction]]:
+    """Yield every frame of an animation, (3, H, W) uint8 RGB, and when it appears, in seconds.
 
     Args:
         path: A file that `is_animation` accepts.
@@ -154,6 +157,7 @@ def decode_frames(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Iter
         FileNotFoundError: If the file does not exist.
         ValueError: If it is unreadable or too large; frames before the damage are yielded.
     """
+    time = Fraction(0)
     with _opened(path, max_pixels) as image:
         if max_pixels is not None:
             _check_effort(image)
@@ -162,7 +166,8 @@ def decode_frames(path: StrPath, *, max_pixels: int | None = MAX_PIXELS) -> Iter
                 image.seek(index)
             except EOFError:  # after the last frame; n_frames fails for damaged files
                 return
-            yield torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1)
+            yield torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1), time
+            time += Fraction(round(image.info.get("duration", 0)), 1000)
 
 
 def is_animation(path: StrPath) -> bool:

@@ -30,7 +30,7 @@ class Segmentation:
         confidence: (H, W) float32, probability of the predicted class, 0-1; None if not asked for.
         source: The path or the address; "" for images in memory.
         frame: The number of the frame in a video or an animation, from 0; else None.
-        time: Seconds since the beginning of the video; else None.
+        time: When the frame is shown in its video or animation, in seconds; else None.
         speed: Milliseconds of `decode`, `network` and `labels`; of several images computed
             together, the mean.
     """

@@ -7,17 +7,20 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path, PurePath
+from time import perf_counter
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ddrnet.data.decoding import decode_frames, is_animation
 from ddrnet.data.folder import IMAGE_SUFFIXES, is_image_file
+from ddrnet.errors import DDRNetError
 from ddrnet.predictor.pixels import is_address, read_pixels
 from ddrnet.predictor.video import is_video, read_video
 
@@ -51,7 +54,9 @@ class Pending(NamedTuple):
         name: The name of the source.
         read: Returns (C, H, W) uint8 for the number of channels that a model reads.
         frame: The number of the frame in a video or an animation, from 0; else None.
-        time: Seconds since the beginning of the video; else None.
+        time: When the frame is shown, in seconds; else None.
+        time_base: Seconds of which all times of the source are multiples; else None.
+        milliseconds: The time that it took to get the frame, before `read`.
     """
 
     source: str
@@ -59,6 +64,8 @@ class Pending(NamedTuple):
     read: Callable[[int], Tensor]
     frame: int | None = None
     time: Fraction | None = None
+    time_base: Fraction | None = None
+    milliseconds: float = 0.0
 
 
 def find_sources(given: Any) -> Iterator[Source]:
@@ -102,7 +109,7 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
         shown = os.fspath(origin)
     if isinstance(origin, Exception):
         shown = str(name)
-    index = None
+    frame = None
     try:
         if isinstance(origin, Exception):
             raise origin
@@ -110,20 +117,26 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
         if frames is None:
             yield Pending(shown, name, partial(read_pixels, origin))
             return
-        for index, time, pixels in frames:
-            yield Pending(shown, name, partial(read_pixels, pixels), index, time)
-    except (OSError, ValueError, ImportError) as error:
-        yield Pending(shown, name, partial(_fail, error), None if index is None else index + 1)
+        started = perf_counter()
+        for frame, time, time_base, pixels in frames:
+            read = partial(read_pixels, pixels)
+            milliseconds = 1000 * (perf_counter() - started)
+            yield Pending(shown, name, read, frame, time, time_base, milliseconds)
+            started = perf_counter()
+    except (OSError, ValueError, DDRNetError) as error:
+        yield Pending(shown, name, partial(_fail, error), None if frame is None else frame + 1)
 
 
-def _frames(origin: Any, every: int) -> Iterator[tuple[int, Fraction | None, Any]] | None:
-    """Return the numbers, times and pixels of frames; None if the source is one image."""
+def _frames(
+    origin: Any, every: int
+) -> Iterator[tuple[int, Fraction, Fraction, NDArray[np.uint8] | Tensor]] | None:
+    """Return number, time, time base and pixels of frames; None if the source is one image."""
     if isinstance(origin, int) or (isinstance(origin, str | os.PathLike) and is_video(origin)):
         video = read_video(origin, every=every)
-        return ((frame.index, frame.time, frame.pixels) for frame in video)
+        return ((frame.index, frame.time, frame.time_base, frame.pixels) for frame in video)
     if isinstance(origin, Path) and is_animation(origin):
-        frames = enumerate(decode_frames(origin))
-        return ((index, None, image) for index, image in frames if index % every == 0)
+        frames = islice(enumerate(decode_frames(origin)), 0, None, every)
+        return ((index, time, Fraction(1, 1000), pixels) for index, (pixels, time) in frames)
     return None
 
 

@@ -136,7 +136,7 @@ def _reads(
     def read(item: Pending) -> Read:
         started = time.perf_counter()
         pixels = item.read(channels)
-        return Read(item, pixels, 1000 * (time.perf_counter() - started))
+        return Read(item, pixels, item.milliseconds + 1000 * (time.perf_counter() - started))
 
     waiting: deque[tuple[Pending, Future[Read]]] = deque()
     for item in pending:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 import ddrnet
 from ddrnet.cli import main
 from ddrnet.cli import results as cli_results
-from ddrnet.cli.predict import shares_table
+from ddrnet.cli.report import shares_table
 from ddrnet.cli.results import Wanted, name_results
 from ddrnet.labels import CITYSCAPES, class_labels
 from ddrnet.predictor.engine import TorchEngine

@@ -1,0 +1,142 @@
+"""Writes the video of `ddrnet predict --out clip.mp4`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddrnet.cli.report import Report, progress
+
+if TYPE_CHECKING:
+    from ddrnet.cli.results import Wanted
+    from ddrnet.predictor.predictor import Predictor
+    from ddrnet.predictor.segmentation import Segmentation
+    from ddrnet.predictor.sources import Pending, Source
+
+
+def is_clip(path: Path) -> bool:
+    """Return whether a path names a video that can be written."""
+    from ddrnet.predictor.video.encoding import FORMATS
+
+    return path.suffix.lower() in FORMATS
+
+
+def write_clip(
+    args: argparse.Namespace,
+    sources: Sequence[Source],
+    out: Path,
+    predictor: Predictor,
+    wanted: Wanted,
+    report: Report,
+    show: Callable[[Segmentation], bool],
+) -> int:
+    """Write one video of all frames; return 1 if a frame failed.
+
+    A single video or animation keeps its timestamps, and a video its sound. Other images follow
+    each other at `--fps`. After a frame that fails, the video ends; frames before it are kept.
+
+    Raises:
+        ValueError: If an argument does not fit a video, or frames have several sizes.
+        OSError: If the file cannot be written.
+    """
+    from ddrnet.errors import PredictionError
+    from ddrnet.predictor.video import VideoWriter, is_video
+
+    _check(args)
+    origin = sources[0].origin
+    like = origin if len(sources) == 1 and is_video(origin) else None
+    frames = _Frames(sources, args.every, args.fps)
+    failure: PredictionError | None = None
+    speeds: list[dict[str, float]] = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    with (
+        progress(None) as bar,
+        closing(predictor.stream_pending(frames)) as results,
+        VideoWriter(out, like=like) as writer,
+    ):
+        for result in results:
+            if isinstance(result, PredictionError):
+                failure = result
+                break
+            assert result.time is not None
+            writer.write(_pixels(result, wanted), round(result.time / frames.clock), frames.clock)
+            speeds.append(result.speed)
+            if args.json:
+                report.result(result, {})
+            bar.update()
+            if not show(result):
+                break
+        if failure is not None and not speeds:
+            raise failure
+    if failure is not None:
+        report.error(failure)
+    summary = _summary(out, speeds, time.perf_counter() - started)
+    print(summary, file=sys.stderr if args.json else sys.stdout)
+    return int(failure is not None)
+
+
+class _Frames:
+    """The frames of one video or animation with their own times, or of many sources in a row.
+
+    Attributes:
+        clock: Seconds of which all times are multiples; known once the first frame is drawn.
+    """
+
+    def __init__(self, sources: Sequence[Source], every: int, fps: Fraction) -> None:
+        self._sources = sources
+        self._every = every
+        self.clock = 1 / fps
+
+    def __iter__(self) -> Iterator[Pending]:
+        from ddrnet.predictor.sources import images_of
+
+        images = (i for source in self._sources for i in images_of(source, every=self._every))
+        for position, image in enumerate(images):
+            if len(self._sources) == 1 and image.time_base is not None:
+                self.clock = image.time_base
+                yield image
+            else:
+                yield image._replace(time=position * self.clock)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("one process writes a video: start ddrnet predict without torchrun")
+    for option in ("legend", "confidence", "skip_existing", "no_overlay"):
+        if getattr(args, option):
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} is for a folder of results, not for the video {args.out}")
+    if args.fps <= 0:
+        raise ValueError(f"--fps is a number of frames per second above 0, got {args.fps}")
+
+
+def _pixels(
+    result: Segmentation, wanted: Wanted
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return the frame that is written: the overlay, or with `--color` the class colours."""
+    from ddrnet.visualize import colorize
+
+    if wanted.color:
+        return colorize(result.labels, result.classes)
+    return np.asarray(result.overlay(only=wanted.only))
+
+
+def _summary(out: Path, speeds: Sequence[dict[str, float]], seconds: float) -> str:
+    medians = (
+        f"{statistics.median(speed[part] for speed in speeds):.1f} {part}" for part in speeds[0]
+    )
+    return (
+        f"{out}: {len(speeds)} frames, {len(speeds) / seconds:.1f} per second; "
+        f"median milliseconds per frame: {', '.join(medians)}"
+    )
