@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from process_group import free_port
 from torch import distributed
 
@@ -59,6 +61,40 @@ def test_processes_on_the_cpu_use_gloo_one_speaks_and_an_error_leaves_the_group(
         ["cpu", True, 0, "gloo", True, False],
         ["cpu", False, 1, "gloo", False, False],
     ]
+
+
+def test_processes_share_the_images_and_fail_together(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(4):
+        Image.fromarray(np.full((40, 48, 3), 50 * index, np.uint8)).save(images / f"{index}.png")
+    (images / "4.png").touch()
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-m", "ddrnet", "predict", str(images)]
+    command += [
+        "--model",
+        "ddrnet_23_nano.camvid",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1]
+    names = [[line.split()[0][-5:] for line in out.splitlines()] for out, _ in outputs]
+    assert names == [["0.png", "2.png"], ["1.png", "3.png"]]
+    assert "4.png" in outputs[0][1]
+    assert len(list((tmp_path / "out").glob("*.labels.png"))) == 4
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
