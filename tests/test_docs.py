@@ -9,6 +9,7 @@ import golden_data
 import pytest
 import torch
 from PIL import Image
+from videos import write_clip
 
 from ddrnet import classification, factory
 from ddrnet.checkpoints import to_ddrnet
@@ -44,6 +45,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "street.png"):
         Image.effect_noise((96, 64), 80).convert("RGB").save(path)
+    write_clip(tmp_path / "clip.mp4", pts=range(3))
     for log in (ROOT / "docs" / "training").glob("*.jsonl"):
         shutil.copy(log, tmp_path)
     for split in ("train", "val"):
