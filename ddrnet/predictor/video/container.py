@@ -18,6 +18,7 @@ from ddrnet.files import StrPath
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video import VideoStream
 
 _DEMUXERS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2"), "mov"),
@@ -118,6 +119,18 @@ def open_video(source: StrPath | int) -> Iterator[InputContainer]:
             "Immediate exit requested": f"no answer within {_TIMEOUT:.0f} seconds",
         }.get(error.strerror, error.strerror)
         raise unreadable(source, reason) from error
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """Return the best stream of moving pictures, which the cover of a record is not."""
+    cover = import_av().stream.Disposition.attached_pic
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not stream.disposition & cover
+    ]
+    best = container.streams.best("video")
+    return next((stream for stream in streams if stream is best), streams[0] if streams else None)
 
 
 def unreadable(source: StrPath | int, reason: str) -> ValueError:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from ddrnet.data.decoding import MAX_PIXELS
 from ddrnet.files import StrPath
-from ddrnet.predictor.video.container import import_av, is_live, open_video, unreadable
+from ddrnet.predictor.video.container import (
+    import_av,
+    is_live,
+    open_video,
+    unreadable,
+    video_stream,
+)
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -82,7 +88,7 @@ def read_video(source: StrPath | int, *, every: int = 1) -> Iterator[Frame]:
     if every < 1:
         raise ValueError(f"every is a number of frames from 1, got {every}")
     with open_video(source) as container:
-        stream = _video_stream(container, source)
+        stream = _decoder(container, source)
         convert, pts, step = _Converter(), None, _ticks_per_frame(stream)
         for index, frame in enumerate(_decoded(container, stream, source)):
             pts = _next_pts(frame, pts, step)
@@ -90,20 +96,17 @@ def read_video(source: StrPath | int, *, every: int = 1) -> Iterator[Frame]:
                 yield Frame(convert(frame), index, pts, cast(Fraction, stream.time_base))
 
 
-def _video_stream(container: InputContainer, source: StrPath | int) -> VideoStream:
+def _decoder(container: InputContainer, source: StrPath | int) -> VideoStream:
     """Return the stream of moving pictures, set up for decoding."""
-    covers = import_av().stream.Disposition.attached_pic
-    streams = [video for video in container.streams.video if not video.disposition & covers]
-    best = container.streams.best("video")
-    stream = best if best in streams else next(iter(streams), None)
+    stream = video_stream(container)
     if stream is None:
-        raise unreadable(source, "it holds no moving pictures")
-    if stream.codec_context is None:
-        raise unreadable(source, "FFmpeg has no decoder for it")
-    pixels = stream.codec_context.width * stream.codec_context.height
-    if pixels > MAX_PIXELS:
-        size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-        raise unreadable(source, f"{size} are {pixels} pixels, above the limit of {MAX_PIXELS}")
+        raise unreadable(source, "it holds no moving pictures that FFmpeg can decode")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise unreadable(
+            source,
+            f"{width} x {height} are {width * height} pixels, above the limit of {MAX_PIXELS}",
+        )
     options = {"max_pixels": str(MAX_PIXELS)}
     if not is_live(source):
         stream.thread_type = "AUTO"  # several frames at once, which delays each of a live source
