@@ -112,7 +112,8 @@ class Encoder:
         pts = time / self._time_base
         if pts.denominator != 1:
             raise ValueError(
-                f"timestamps are multiples of {self._time_base} seconds, got {time}; pass `time_base`"
+                f"timestamps are multiples of {self._time_base} seconds, got {time}; `time_base` "
+                "sets another step"
             )
         if self._newest is not None and pts <= self._newest:
             last = self._newest * self._time_base
