@@ -91,7 +91,12 @@ def overlay(
 
 
 def with_legend(
-    picture: Image.Image, labels: ArrayLike, classes: Sequence[ClassLabel], *, note: str = ""
+    picture: Image.Image,
+    labels: ArrayLike,
+    classes: Sequence[ClassLabel],
+    *,
+    only: Collection[int] | None = None,
+    note: str = "",
 ) -> Image.Image:
     """Add a panel below a picture with the present classes and their shares, largest first.
 
@@ -103,13 +108,17 @@ def with_legend(
         picture: An RGB picture, e.g. from `overlay`.
         labels: (H, W) class indices, of any size.
         classes: The class of each index.
+        only: Indices of the classes to name; by default all.
         note: A line of text below the classes.
 
     Raises:
         ValueError: If labels are not a map of integers, or a value is no class.
     """
+    shares = class_shares(labels, classes)
+    named = [n for n in np.argsort(-shares, kind="stable") if only is None or n in only]
+    entries = [_entry(classes[n], percent(shares[n])) for n in named if shares[n] > 0]
     text_size = max(_SMALLEST_TEXT, round(math.sqrt(picture.width * picture.height) / 60))
-    panel = _panel(_entries(class_shares(labels, classes), classes), picture.width, text_size)
+    panel = _panel(entries, picture.width, text_size)
     return _stacked([picture, panel, *([_line(note, text_size)] if note else [])])
 
 
@@ -120,7 +129,7 @@ def legend(classes: Sequence[ClassLabel], *, note: str = "") -> Image.Image:
         classes: The classes, in their order.
         note: A line of text below the classes.
     """
-    entries = [_Entry(_shortened(label.name), label.color, "") for label in classes]
+    entries = [_entry(label, "") for label in classes]
     return _stacked([_panel(entries, 0, _SMALLEST_TEXT), *([_line(note)] if note else [])])
 
 
@@ -190,16 +199,11 @@ class _Grid(NamedTuple):
         return left, self.margin + row * self.row_height + self.row_height // 2
 
 
-def _entries(shares: NDArray[np.float64], classes: Sequence[ClassLabel]) -> list[_Entry]:
-    largest_first = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
-    return [
-        _Entry(_shortened(classes[index].name), classes[index].color, percent(shares[index]))
-        for index in largest_first
-    ]
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+def _entry(label: ClassLabel, share: str) -> _Entry:
+    name = label.name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 1]}…"
+    return _Entry(name, label.color, share)
 
 
 def _panel(entries: Sequence[_Entry], picture_width: int, text_size: int) -> Image.Image:

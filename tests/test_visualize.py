@@ -11,6 +11,7 @@ from ddrnet.labels import CITYSCAPES, ClassLabel, class_labels
 from ddrnet.visualize import (
     class_shares,
     colorize,
+    legend,
     overlay,
     palette_image,
     percent,
@@ -189,3 +190,21 @@ def test_pictures_stand_side_by_side():
     np.testing.assert_array_equal(row[:, -30:], np.array(blue))
     with pytest.raises(ValueError, match="at least one"):
         side_by_side([])
+
+
+def test_a_legend_names_only_the_wanted_classes():
+    picture = Image.new("RGB", (64, 64))
+    colors = {
+        tuple(color)
+        for color in np.asarray(with_legend(picture, [[0, 1, 2]], CLASSES, only=[1]))
+        .reshape(-1, 3)
+        .tolist()
+    }
+    assert CLASSES[1].color in colors
+    assert CLASSES[0].color not in colors
+
+
+def test_a_legend_alone_has_the_color_of_every_class():
+    colors = {tuple(color) for color in np.asarray(legend(CLASSES)).reshape(-1, 3).tolist()}
+    assert {label.color for label in CLASSES} <= colors
+    assert legend(CLASSES, note="only rendered").height > legend(CLASSES).height

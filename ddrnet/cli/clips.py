@@ -55,7 +55,8 @@ def write_clip(
     _check(args)
     origin = sources[0].origin
     like = origin if len(sources) == 1 and is_video(origin) else None
-    frames = _Frames(sources, args.every, args.fps)
+    frames = _frames(sources, args.every, args.fps)
+    time_base = None if len(sources) == 1 else 1 / args.fps
     failure: PredictionError | None = None
     speeds: list[dict[str, float]] = []
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +64,14 @@ def write_clip(
     with (
         progress(None) as bar,
         closing(predictor.stream_pending(frames)) as results,
-        VideoWriter(out, like=like) as writer,
+        VideoWriter(out, like=like, time_base=time_base) as writer,
     ):
         for result in results:
             if isinstance(result, PredictionError):
                 failure = result
                 break
             assert result.time is not None
-            writer.write(_pixels(result, wanted), round(result.time / frames.clock), frames.clock)
+            writer.write(_pixels(result, wanted), result.time)
             speeds.append(result.speed)
             if args.json:
                 report.result(result, {})
@@ -86,28 +87,16 @@ def write_clip(
     return int(failure is not None)
 
 
-class _Frames:
-    """The frames of one video or animation with their own times, or of many sources in a row.
+def _frames(sources: Sequence[Source], every: int, fps: Fraction) -> Iterator[Pending]:
+    """Yield the frames of one source at their own times, or those of many at so many per second."""
+    from ddrnet.predictor.sources import images_of
 
-    Attributes:
-        clock: Seconds of which all times are multiples; known once the first frame is drawn.
-    """
-
-    def __init__(self, sources: Sequence[Source], every: int, fps: Fraction) -> None:
-        self._sources = sources
-        self._every = every
-        self.clock = 1 / fps
-
-    def __iter__(self) -> Iterator[Pending]:
-        from ddrnet.predictor.sources import images_of
-
-        images = (i for source in self._sources for i in images_of(source, every=self._every))
-        for position, image in enumerate(images):
-            if len(self._sources) == 1 and image.time_base is not None:
-                self.clock = image.time_base
-                yield image
-            else:
-                yield image._replace(time=position * self.clock)
+    images = (image for source in sources for image in images_of(source, every=every))
+    for position, image in enumerate(images):
+        if len(sources) == 1 and image.time is not None:
+            yield image
+        else:
+            yield image._replace(time=position / fps)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -176,7 +176,14 @@ def _content(kind: str, result: Segmentation, wanted: Wanted) -> bytes:
     else:
         picture = result.overlay(only=wanted.only)
         if wanted.legend:
-            picture = with_legend(picture, result.labels, result.classes, note=wanted.note)
+            only = [
+                index
+                for index, label in enumerate(result.classes)
+                if wanted.only is None or label.name in wanted.only
+            ]
+            picture = with_legend(
+                picture, result.labels, result.classes, only=only, note=wanted.note
+            )
     return png_bytes(picture, comment=wanted.note)
 
 

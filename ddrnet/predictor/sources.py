@@ -55,7 +55,6 @@ class Pending(NamedTuple):
         read: Returns (C, H, W) uint8 for the number of channels that a model reads.
         frame: The number of the frame in a video or an animation, from 0; else None.
         time: When the frame is shown, in seconds; else None.
-        time_base: Seconds of which all times of the source are multiples; else None.
         milliseconds: The time that it took to get the frame, before `read`.
     """
 
@@ -64,7 +63,6 @@ class Pending(NamedTuple):
     read: Callable[[int], Tensor]
     frame: int | None = None
     time: Fraction | None = None
-    time_base: Fraction | None = None
     milliseconds: float = 0.0
 
 
@@ -118,10 +116,10 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
             yield Pending(shown, name, partial(read_pixels, origin))
             return
         started = perf_counter()
-        for frame, time, time_base, pixels in frames:
+        for frame, time, pixels in frames:
             read = partial(read_pixels, pixels)
             milliseconds = 1000 * (perf_counter() - started)
-            yield Pending(shown, name, read, frame, time, time_base, milliseconds)
+            yield Pending(shown, name, read, frame, time, milliseconds)
             started = perf_counter()
     except (OSError, ValueError, DDRNetError) as error:
         yield Pending(shown, name, partial(_fail, error), None if frame is None else frame + 1)
@@ -129,14 +127,14 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
 
 def _frames(
     origin: Any, every: int
-) -> Iterator[tuple[int, Fraction, Fraction, NDArray[np.uint8] | Tensor]] | None:
-    """Return number, time, time base and pixels of frames; None if the source is one image."""
+) -> Iterator[tuple[int, Fraction, NDArray[np.uint8] | Tensor]] | None:
+    """Return number, time and pixels of frames; None if the source is one image."""
     if isinstance(origin, int) or (isinstance(origin, str | os.PathLike) and is_video(origin)):
         video = read_video(origin, every=every)
-        return ((frame.index, frame.time, frame.time_base, frame.pixels) for frame in video)
+        return ((frame.index, frame.time, frame.pixels) for frame in video)
     if isinstance(origin, Path) and is_animation(origin):
         frames = islice(enumerate(decode_frames(origin)), 0, None, every)
-        return ((index, time, Fraction(1, 1000), pixels) for index, (pixels, time) in frames)
+        return ((index, time, pixels) for index, (pixels, time) in frames)
     return None
 
 

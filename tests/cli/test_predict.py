@@ -498,3 +498,36 @@ def test_a_size_has_two_sides(photo, text, capsys):
     with pytest.raises(SystemExit):
         main(["predict", str(photo), f"--size={text}"])
     assert "expected HEIGHTxWIDTH such as 512x1024" in capsys.readouterr().err
+
+
+class Window:
+    """Stands in for a window; it is closed after so many pictures."""
+
+    shown = ()
+
+    def __init__(self, title):
+        Window.shown = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def show(self, pixels):
+        self.shown.append(pixels)
+        return len(self.shown) < 2
+
+
+def test_a_window_shows_the_overlays_until_it_is_closed(photo, predict, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddrnet.predictor.video.VideoWindow", Window)
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        photo.with_name(f"{name}.png").write_bytes(encoded(RGB, "png"))
+    command = ["predict", str(photo.parent), "--show", "--model", "ddrnet_23_nano.camvid"]
+    assert main([*command, "--device", "cpu"]) == 0
+    assert len(Window.shown) == 2
+    assert Window.shown[0].shape == RGB.shape
+    assert not (tmp_path / "predictions").exists()
+    assert predict(photo, "--show")[0] == 0
+    assert (tmp_path / "out/street.overlay.png").exists()
