@@ -28,14 +28,14 @@ def clip(tmp_path):
 def write(path, frames, *, like=None):
     with VideoWriter(path, like=like) as writer:
         for frame in frames:
-            writer.write(frame.pixels, frame.pts, frame.time_base)
+            writer.write(frame.pixels, frame.time)
     return path
 
 
 def write_flat(path, pts=(0, 1, 2), time_base=TICK, size=(48, 64)):
-    with VideoWriter(path) as writer:
+    with VideoWriter(path, time_base=time_base) as writer:
         for position, moment in enumerate(pts):
-            writer.write(flat(10 * position + 20, size), moment, time_base)
+            writer.write(flat(10 * position + 20, size), moment * time_base)
     return path
 
 
@@ -97,6 +97,20 @@ def test_any_timestamps_are_exact(tmp_path_factory, start, steps, numerator, den
     assert [frame.time for frame in read_video(path)] == timestamps(path)
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(TICK, Fraction(1001, 30000), Fraction(1, 1000), Fraction(1, 90000)),
+        *(Fraction(1, 1000000), Fraction(1001, 24000)),
+    ],
+)
+def test_usual_clocks_are_exact_without_any_setting(tmp_path, step):
+    with VideoWriter(tmp_path / "out.mp4") as writer:
+        for position in range(5):
+            writer.write(flat(9), position * step)
+    assert timestamps(tmp_path / "out.mp4") == [position * step for position in range(5)]
+
+
 def test_a_late_start_is_exact_also_with_sound(tmp_path):
     pts = range(38, 60)
     source = write_clip(tmp_path / "in.mkv", pts=pts, time_base=TICK, audio="libopus")
@@ -122,7 +136,7 @@ def test_sound_lies_beside_its_frames(tmp_path, clip):
 @pytest.mark.parametrize("like", [None, 0, "rtsp://camera/stream"])
 def test_writes_without_sound(tmp_path, like):
     with VideoWriter(tmp_path / "out.mp4", like=like) as writer:
-        writer.write(flat(9), 0, TICK)
+        writer.write(flat(9), 0 * TICK)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 
@@ -131,7 +145,7 @@ def test_writes_without_sound(tmp_path, like):
 def test_odd_sizes_repeat_the_edge(tmp_path, size):
     gradient = np.linspace(0, 255, size[0] * size[1]).reshape(*size, 1).repeat(3, axis=2)
     with VideoWriter(tmp_path / "out.mp4") as writer:
-        writer.write(gradient.astype(np.uint8), 0, TICK)
+        writer.write(gradient.astype(np.uint8), 0 * TICK)
     [frame] = read_video(tmp_path / "out.mp4")
     height, width = size
     assert frame.pixels.shape == (height + height % 2, width + width % 2, 3)
@@ -145,7 +159,7 @@ def test_odd_sizes_repeat_the_edge(tmp_path, size):
 def test_colors_are_of_bt709_and_tagged(tmp_path):
     color = np.array([200, 60, 90])
     with VideoWriter(tmp_path / "out.mp4") as writer:
-        writer.write(np.full((48, 64, 3), color, np.uint8), 0, TICK)
+        writer.write(np.full((48, 64, 3), color, np.uint8), 0 * TICK)
     with av.open(str(tmp_path / "out.mp4")) as container:
         frame = next(container.decode(video=0))
     assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (BT709,) * 3
@@ -189,7 +203,7 @@ def test_replaces_a_file_only_at_the_end(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_text("old")
     with VideoWriter(path) as writer:
-        writer.write(flat(9), 0, TICK)
+        writer.write(flat(9), 0 * TICK)
         assert path.read_text() == "old"
     assert len(list(read_video(path))) == 1
     assert os.listdir(tmp_path) == ["out.mp4"]
@@ -225,26 +239,26 @@ def test_refuses_a_video_without_frames(tmp_path):
 )
 def test_refuses_other_pixels(tmp_path, pixels, message):
     with VideoWriter(tmp_path / "out.mp4") as writer:
-        writer.write(flat(9), 0, TICK)
+        writer.write(flat(9), 0 * TICK)
         with pytest.raises(ValueError, match=message):
-            writer.write(pixels, 1, TICK)
-        writer.write(flat(9), 1, TICK)
+            writer.write(pixels, TICK)
+        writer.write(flat(9), TICK)
     assert timestamps(tmp_path / "out.mp4") == [0, TICK]
 
 
 @pytest.mark.parametrize(
-    ("pts", "time_base", "message"),
+    ("time", "message"),
     [
-        (5, TICK, "increase"),
-        (4, TICK, "increase"),
-        (1000, Fraction(1, 999), "multiples of 1/10000"),
+        (5 * TICK, "timestamps increase"),
+        (4 * TICK, "timestamps increase"),
+        (Fraction(1000, 999), "timestamps are multiples of 1/10000 seconds"),
     ],
 )
-def test_refuses_timestamps_that_do_not_fit(tmp_path, pts, time_base, message):
-    with VideoWriter(tmp_path / "out.mp4") as writer:
-        writer.write(flat(9), 5, TICK)
-        with pytest.raises(ValueError, match=rf"out\.mp4: timestamps.*{message}"):
-            writer.write(flat(9), pts, time_base)
+def test_refuses_timestamps_that_do_not_fit(tmp_path, time, message):
+    with VideoWriter(tmp_path / "out.mp4", time_base=TICK) as writer:
+        writer.write(flat(9), 5 * TICK)
+        with pytest.raises(ValueError, match=rf"out\.mp4: {message}"):
+            writer.write(flat(9), time)
 
 
 def test_refuses_other_suffixes(tmp_path):
@@ -325,7 +339,7 @@ def test_a_long_video_needs_no_more_memory(tmp_path):
         source, out = sys.argv[1:]
         with VideoWriter(out, like=source) as writer:
             for frame in read_video(source):
-                writer.write(frame.pixels, frame.pts, frame.time_base)
+                writer.write(frame.pixels, frame.time)
                 if frame.index % 500 == 499:
                     print(resident())
     """

@@ -43,6 +43,9 @@ _BT709, _LIMITED = 1, 1
 _USUAL_RATE = Fraction(25)
 """Frames per second that encoders assume for their bit rate if the source states none."""
 
+_USUAL_TIME_BASE = Fraction(1, 9_000_000)
+"""A fraction of microseconds, milliseconds, 1/90000 and 1001/30000 seconds."""
+
 _MIN_TICKS, _MAX_TICKS = 10_000, (1 << 31) - 1
 """Limits of the clock in ticks per second."""
 
@@ -54,7 +57,7 @@ class Encoder:
         file: An open file that can be read and sought.
         suffix: A key of `FORMATS`.
         size: Height and width of the frames in pixels.
-        time_base: Seconds; the clock of the file ticks in this step or a fraction of it.
+        time_base: Seconds; every timestamp is a multiple. By default the source's, else 1/9000000.
         source: The video whose sound is copied, and whose frame rate and shape of pixels hold.
 
     Raises:
@@ -67,18 +70,19 @@ class Encoder:
         file: BinaryIO,
         suffix: str,
         size: tuple[int, int],
-        time_base: Fraction,
+        time_base: Fraction | None,
         source: InputContainer | None,
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
         name, encoders = FORMATS[suffix]
-        # A last frame that is shorter than a tick would be lost.
-        finer = math.ceil(_MIN_TICKS / time_base.denominator)
-        self._size, self._time_base = size, Fraction(1, time_base.denominator * finer)
-        options = _container_options(name, self._time_base, source)
+        like = video_stream(source) if source is not None else None
+        ticks = (time_base or (like and like.time_base) or _USUAL_TIME_BASE).denominator
+        ticks *= math.ceil(_MIN_TICKS / ticks)  # a last frame shorter than a tick would be lost
+        self._size, self._time_base = size, Fraction(1, ticks)
+        options = _container_options(name, ticks, source)
         self._output: OutputContainer = import_av().open(file, "w", format=name, options=options)
-        self._stream = _add_video(self._output, encoders, size, self._time_base, source)
+        self._stream = _add_video(self._output, encoders, size, self._time_base, like)
         self._sound = _Sound(source, self._output)
         try:
             self._output.start_encoding()
@@ -107,7 +111,10 @@ class Encoder:
             raise ValueError(f"frames have one size, {self._size}; got {pixels.shape[:2]}")
         pts = time / self._time_base
         if pts.denominator != 1:
-            raise ValueError(f"timestamps are multiples of {self._time_base} seconds, got {time}")
+            raise ValueError(
+                f"timestamps are multiples of {self._time_base} seconds, got {time}; `time_base` "
+                "sets another step"
+            )
         if self._newest is not None and pts <= self._newest:
             last = self._newest * self._time_base
             raise ValueError(f"timestamps increase, got {time} after {last} seconds")
@@ -193,13 +200,10 @@ def _copy_stream(stream: Any, output: OutputContainer) -> Any:
     return copy
 
 
-def _container_options(
-    name: str, time_base: Fraction, source: InputContainer | None
-) -> dict[str, str]:
+def _container_options(name: str, ticks: int, source: InputContainer | None) -> dict[str, str]:
     """Return FFmpeg's options for exact timestamps."""
     if name in {"matroska", "webm"}:
         return {"avoid_negative_ts": "disabled"}  # else early sound would shift the frames
-    ticks = time_base.denominator
     rates = [stream.codec_context.sample_rate for stream in source.streams.audio] if source else []
     # The start of each track is rounded to the movie's clock.
     movie = math.lcm(ticks, *filter(None, rates))
@@ -213,11 +217,10 @@ def _add_video(
     encoders: tuple[str, ...],
     size: tuple[int, int],
     time_base: Fraction,
-    source: InputContainer | None,
+    like: VideoStream | None,
 ) -> VideoStream:
     """Add the stream of the frames."""
     height, width = size
-    like = video_stream(source) if source is not None else None
     encoder = next(name for name in encoders if _is_available(name))
     stream = cast(Any, output).add_stream(
         encoder,

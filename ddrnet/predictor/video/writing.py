@@ -32,8 +32,11 @@ class VideoWriter:
 
     Args:
         path: The file to create or replace: .mp4, .m4v, .mov, .mkv or .webm.
-        like: The video whose sound is copied as it is, and whose frame rate and shape of pixels
-            the file states. Cameras and streams give neither, as they cannot be read twice.
+        like: The video whose sound is copied as it is, and whose clock, frame rate and shape of
+            pixels are those of the file. Cameras and streams give nothing: they cannot be read
+            twice.
+        time_base: Seconds; every timestamp is a multiple. By default the clock of `like`, else
+            1/9000000, a fraction of the usual clocks of cameras and streams.
 
     Raises:
         DDRNetError: If PyAV is not installed.
@@ -42,10 +45,16 @@ class VideoWriter:
     Example:
         >>> with VideoWriter("out.mp4", like="in.mp4") as writer:  # doctest: +SKIP
         ...     for frame in read_video("in.mp4"):
-        ...         writer.write(255 - frame.pixels, frame.pts, frame.time_base)
+        ...         writer.write(255 - frame.pixels, frame.time)
     """
 
-    def __init__(self, path: StrPath, *, like: StrPath | int | None = None) -> None:
+    def __init__(
+        self,
+        path: StrPath,
+        *,
+        like: StrPath | int | None = None,
+        time_base: Fraction | None = None,
+    ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in FORMATS:
             raise ValueError(f"videos are written as {', '.join(FORMATS)}, got {self.path.name!r}")
@@ -53,6 +62,7 @@ class VideoWriter:
         files = [self.path] if self._like is None else [self.path, self._like]
         if len(files) == 2 and all(map(os.path.exists, files)) and os.path.samefile(*files):
             raise ValueError(f"{self.path} would overwrite the video that it is made from")
+        self._time_base = time_base
         self._av = import_av()
         self._resources = ExitStack()
         self._source: InputContainer | None = None
@@ -82,13 +92,12 @@ class VideoWriter:
     ) -> None:
         self._resources.__exit__(kind, error, traceback)
 
-    def write(self, pixels: NDArray[np.uint8], pts: int, time_base: Fraction) -> None:
+    def write(self, pixels: NDArray[np.uint8], time: Fraction) -> None:
         """Append a frame.
 
         Args:
             pixels: (H, W, 3) uint8 RGB; all frames have one size.
-            pts: The time of presentation in units of `time_base`, later than the last one.
-            time_base: Seconds; usually the first frame's.
+            time: The time of presentation in seconds, later than the last one.
 
         Raises:
             ValueError: If an argument does not fit, the encoder refuses it, or the format cannot
@@ -99,16 +108,16 @@ class VideoWriter:
             raise ValueError(f"expected (H, W, 3) uint8, got {pixels.dtype} {pixels.shape}")
         with self._naming_errors():
             if self._encoder is None:
-                self._encoder = self._start(pixels.shape[:2], time_base)
-            self._encoder.write(pixels, pts * time_base)
+                self._encoder = self._start(pixels)
+            self._encoder.write(pixels, time)
 
-    def _start(self, size: tuple[int, ...], time_base: Fraction) -> Encoder:
+    def _start(self, pixels: NDArray[np.uint8]) -> Encoder:
         """Return the encoder for frames like the first."""
         if self._file is None:
             raise ValueError("a VideoWriter writes inside its with block")
-        height, width = size
+        height, width = pixels.shape[:2]
         suffix = self.path.suffix.lower()
-        return Encoder(self._file, suffix, (height, width), time_base, self._source)
+        return Encoder(self._file, suffix, (height, width), self._time_base, self._source)
 
     def _finish(
         self,
