@@ -11,7 +11,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ddrnet import registry
-from ddrnet.checkpoints import Fit, describe, fit_state_dict, read_state_dict, to_ddrnet
+from ddrnet.checkpoints import (
+    Fit,
+    choose_class_rows,
+    describe,
+    fit_state_dict,
+    read_state_dict,
+    to_ddrnet,
+)
 from ddrnet.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
 from ddrnet.files import StrPath
 from ddrnet.labels import ClassLabel, class_labels
@@ -63,9 +70,10 @@ def create_model(
 
     For an argument that is None, the first of these sources decides: the model's config.json, the
     file at `checkpoint_path` (classes of the head, channels of the first convolution), the weights
-    row, the default. A given argument wins, and the weights are adapted: another `num_classes`
-    leaves the last convolution of each head untrained, another `in_chans` sums or repeats the
-    weights of the first convolution.
+    row, the default. A given argument wins, and the weights are adapted: `class_names` keep the
+    rows of each head whose classes the weights know by name, another `num_classes` leaves the last
+    convolution of each head untrained, another `in_chans` sums or repeats the weights of the first
+    convolution. The log tells what is untrained.
 
     Args:
         name: "ddrnet_23", "ddrnet_23.cityscapes", "hf-hub:owner/repo[@revision]" or
@@ -76,7 +84,8 @@ def create_model(
         in_chans: Channels of the images; 3 by default.
         aux_head: Whether to build the auxiliary head; False by default.
         upsample: Whether logits come at full resolution, not at stride 8; True by default.
-        class_names: A name or a `ClassLabel` (with a colour of its own) per class.
+        class_names: A name or a `ClassLabel` (with a colour of its own) per class. Case, spaces and
+            punctuation do not count when names are compared with those of the weights.
         preprocessing: Normalisation of the images, as a mean and a standard deviation per channel
             or for RGB alone; further channels take RGB's average.
         checkpoint_path: Weights of any family to load instead of pretrained ones. Beside a
@@ -130,14 +139,16 @@ def create_and_fit(
     """
     _check_arguments(name, pretrained, given, checkpoint_path)
     source = _Source(PartialSpec()) if name is None else _named(name, pretrained, cache_dir)
+    known = source.spec.classes
     if checkpoint_path is not None:
         state = to_ddrnet(read_state_dict(checkpoint_path))
         held = _spec_of_file(checkpoint_path, state, needs_size=name is None)
         # a config.json describes the model that the caller named; a weights row only its own file
         saved = isinstance(source.spec, ModelSpec)
+        known = known if saved else held.classes
         source = _Source(source.spec.over(held) if saved else held.over(source.spec), state)
-    count, known = given.num_classes, source.spec.classes or ()
-    if count is not None and given.classes is None and len(known) != count:
+    count = given.num_classes
+    if count is not None and given.classes is None and len(source.spec.classes or ()) != count:
         given = replace(given, classes=numbered_classes(count))
     spec = given.over(source.spec).complete()
     model = DDRNet(
@@ -151,7 +162,7 @@ def create_and_fit(
     )
     if source.state is None:
         return Creation(model, None)
-    fit = _fill(model, source.state)
+    fit = _fill(model, source.state, known or ())
     model.pretrained = source.row
     return Creation(model, fit)
 
@@ -299,8 +310,15 @@ def _spec_of_file(path: StrPath, state: dict[str, Tensor], *, needs_size: bool) 
     return replace(spec, classes=beside.classes, preprocessing=beside.preprocessing)
 
 
-def _fill(model: DDRNet, state: dict[str, Tensor]) -> Fit:
-    fit = fit_state_dict(state, model.state_dict())
+def _fill(model: DDRNet, state: dict[str, Tensor], known: Sequence[ClassLabel] = ()) -> Fit:
+    """Load a state dict strictly, its heads' rows by name where its classes are known."""
+    target = model.state_dict()
+    names, wanted = ([row.name for row in classes] for classes in (known, model.classes))
+    untrained: tuple[str, ...] = ()
+    if not {"class_0"} & {*names[:1], *wanted[:1]}:  # numbered classes have no names
+        state, untrained = choose_class_rows(state, target, names, wanted)
+    fit = fit_state_dict(state, target)
+    fit = fit._replace(initialised=(*fit.initialised, *untrained))
     model.load_state_dict(fit.state, strict=True)
     if fit.initialised:
         loaded = len(fit.state) - len(fit.initialised)

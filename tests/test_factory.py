@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 import ddrnet
 from ddrnet import registry
 from ddrnet.errors import CheckpointError, UnknownModelError, WeightsUnavailableError
-from ddrnet.labels import CITYSCAPES, ClassLabel
+from ddrnet.factory import create_and_fit
+from ddrnet.labels import CITYSCAPES, ClassLabel, class_labels
+from ddrnet.spec import PartialSpec
 from ddrnet.variants import VARIANTS, DDRNetConfig
 from ddrnet.weights.row import IMAGENET, Preprocessing
 
@@ -365,3 +367,64 @@ def test_the_usual_recipe_saves_a_model_that_is_ready_for_use(tmp_path):
     ddrnet.save_pretrained(tuned, tmp_path)
     ready = ddrnet.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     assert ready(torch.randn(1, 3, 64, 96)).shape == (1, 3, 64, 96)
+
+
+def test_class_names_keep_the_rows_that_the_weights_know(caplog):
+    source = ddrnet.create_model("ddrnet_23_nano.camvid", True).head.conv2
+    with caplog.at_level(logging.INFO, logger="ddrnet"):
+        model = ddrnet.create_model(
+            "ddrnet_23_nano.camvid", True, class_names=["lamp", "road", "CAR"], aux_head=True
+        )
+    names = [row.name for row in ddrnet.CAMVID.classes]
+    rows = [names.index("Road"), names.index("Car")]
+    assert torch.equal(model.head.conv2.weight[1:], source.weight[rows])
+    assert torch.equal(model.head.conv2.bias[1:], source.bias[rows])
+    assert [row.name for row in model.classes] == ["lamp", "road", "CAR"]
+    assert "head: kept the rows of the classes road, CAR" in caplog.text
+    assert "the weights do not know the classes lamp; train their rows" in caplog.text
+
+
+def test_partly_known_classes_leave_the_head_untrained_and_known_ones_do_not():
+    for names, untrained in (
+        (["Sky", "sea"], ("head.conv2.weight", "head.conv2.bias")),
+        (["Sky", "Road"], ()),
+    ):
+        given = PartialSpec(classes=class_labels(names))
+        assert create_and_fit("ddrnet_23_nano.camvid", True, given).fit.initialised == untrained
+
+
+def test_classes_in_another_order_give_the_same_labels():
+    model = ddrnet.create_model("ddrnet_23_nano.camvid", True)
+    backwards = [row.name for row in reversed(model.classes)]
+    other = ddrnet.create_model("ddrnet_23_nano.camvid", True, class_names=backwards)
+    images = torch.randn(1, 3, 64, 96)
+    assert torch.equal(10 - other.predict(images), model.predict(images))
+
+
+def test_rows_of_a_saved_model_go_by_name_and_those_of_a_bare_file_by_number(saved, tmp_path):
+    model, folder = saved
+    state = model.head.conv2.weight
+    for name, path in ((f"local-dir:{folder}", None), (None, folder / "model.safetensors")):
+        again = ddrnet.create_model(
+            name, pretrained=path is None, class_names=["c", "x", "a"], checkpoint_path=path
+        )
+        assert torch.equal(again.head.conv2.weight[[0, 2]], state[[2, 0]])
+        assert not torch.equal(again.head.conv2.weight[1], state[1])
+    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    for name in (None, "ddrnet_23_nano", "ddrnet_23_nano.camvid"):
+        bare = ddrnet.create_model(
+            name, class_names=["c", "x", "a"], checkpoint_path=tmp_path / "bare.pth"
+        )
+        assert torch.equal(bare.head.conv2.weight, state)
+
+
+def test_numbered_classes_go_by_number(tmp_path):
+    model = ddrnet.create_model("ddrnet_23_nano", num_classes=3)
+    ddrnet.save_pretrained(model, tmp_path / "numbered")
+    name = f"local-dir:{tmp_path}/numbered"
+    named = ddrnet.create_model(name, True, class_names=["a", "b", "c"])
+    assert torch.equal(named.head.conv2.weight, model.head.conv2.weight)
+    numbers = [f"class_{index}" for index in range(11)]
+    shipped = ddrnet.create_model("ddrnet_23_nano.camvid", True)
+    numbered = ddrnet.create_model("ddrnet_23_nano.camvid", True, class_names=numbers)
+    assert torch.equal(numbered.head.conv2.weight, shipped.head.conv2.weight)

@@ -1,5 +1,6 @@
 """State dicts in, state dicts out: checkpoints of every family, read safely, fitted strictly."""
 
+from ddrnet.checkpoints.class_rows import choose_class_rows as choose_class_rows
 from ddrnet.checkpoints.contents import Contents as Contents
 from ddrnet.checkpoints.contents import describe as describe
 from ddrnet.checkpoints.dialects import detect_family as detect_family

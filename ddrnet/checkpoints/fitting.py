@@ -28,7 +28,7 @@ class Fit(NamedTuple):
 
     Attributes:
         state: Every key of the model, in its order; load it with `strict=True`.
-        initialised: Keys whose tensors are still the model's own.
+        initialised: Keys whose tensors are still the model's own, wholly or in part.
         dropped: Keys of the file that the model does not use.
     """
 
