@@ -7,7 +7,7 @@ import pytest
 import ddrnet
 from ddrnet.cli import main
 
-COMMANDS = ["list", "predict", "evaluate", "data", "convert", "publish"]
+COMMANDS = ["list", "predict", "evaluate", "benchmark", "data", "convert", "publish"]
 
 
 def exit_code(*arguments):

@@ -20,6 +20,7 @@ FLOORS = {
     "__main__": 11,
     "": 10,
     "cli": 10,
+    "benchmark": 9,
     "publishing": 9,
     "training": 9,
     "evaluation": 8,
@@ -53,6 +54,7 @@ FLOORS = {
 
 EXTRAS = {
     "training": "train",
+    "benchmark/latency_plot.py": "plot",
     "predictor/video": "video",
     "predictor/segmentation.py": "supervision",
 }
@@ -125,7 +127,7 @@ def imports_between(files):
 def test_imports_point_down(path):
     room = room_of(path)
     allowed_room = room if (PACKAGE / room).is_dir() and room else None
-    version_only = {""} if room in ("cli", "training") else set()
+    version_only = {""} if room in ("cli", "training", "benchmark") else set()
     for imported in imported_rooms(path):
         if imported == allowed_room or imported in version_only:
             continue

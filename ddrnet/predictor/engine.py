@@ -96,10 +96,24 @@ class TorchEngine:
         Raises:
             ValueError: If the logits are not finite.
         """
-        prepared = prepare(self.network, images)
-        logits: Tensor = self._forward(prepared.contiguous(memory_format=torch.channels_last))
+        logits = self.logits(self.prepared(images))
         check_logits(logits)  # an accelerator is done then
         return logits.float()
+
+    @torch.inference_mode()
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return normalised images as `logits` takes them.
+
+        Args:
+            images: (N, C, H, W), as for a call of the engine.
+        """
+        return prepare(self.network, images).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def logits(self, prepared: Tensor) -> Tensor:
+        """Return the network's logits (N, K, ceil(H/8), ceil(W/8)), in its precision, unchecked."""
+        logits: Tensor = self._forward(prepared)
+        return logits
 
 
 def pick_device(device: torch.device | str | None = None) -> torch.device:
