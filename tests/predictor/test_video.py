@@ -308,6 +308,15 @@ def test_a_recording_may_start_before_a_key_frame(tmp_path):
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
+def test_reads_recordings_that_were_joined(tmp_path):
+    path = write_clip(tmp_path / "a.ts", pts=range(20))
+    path.write_bytes(2 * path.read_bytes())
+    frames = list(read_video(path))
+    assert grey_values(frames) == pytest.approx(2 * list(range(0, 200, 10)), abs=2)
+    steps = np.diff([float(frame.time) for frame in frames])
+    assert steps == pytest.approx(0.04)  # the second half starts its timestamps anew
+
+
 @pytest.mark.parametrize(
     "playlist",
     [

@@ -156,10 +156,12 @@ def _packets(
     container: InputContainer, stream: VideoStream, source: StrPath | int
 ) -> Iterator[Packet[VideoStream] | None]:
     """Yield the packets of a stream, then None; raise an error if the file was cut off."""
-    live, end, damage = is_live(source), Fraction(0), ""
+    end, damage, formats = Fraction(0), "", set(container.format.name.split(","))
+    # MPEG-TS calls every gap corrupt, also the joint of two recordings: the decoder decides.
+    is_strict = not is_live(source) and "mpegts" not in formats
     try:
         for packet in container.demux():  # every stream: the longest one has the stated length
-            if packet.is_corrupt and not live:
+            if packet.is_corrupt and is_strict:
                 damage = "the file was cut off or is damaged"
                 break
             if packet.pts is not None:
@@ -170,8 +172,7 @@ def _packets(
         damage = error.strerror
     yield None
     length = Fraction(container.duration or 0, 1_000_000)
-    stated = not _STATES_LENGTH.isdisjoint(container.format.name.split(","))
-    if not damage and stated and end + _LENGTH_TOLERANCE < length:
+    if not damage and formats & _STATES_LENGTH and end + _LENGTH_TOLERANCE < length:
         damage = f"the file was cut off: it ends at {float(end):.1f} of {float(length):.1f} seconds"
     if damage:
         raise unreadable(source, damage)
