@@ -61,8 +61,8 @@ def main():
             print(
                 f"{args.images} images of {args.size[0]} x {args.size[1]}, {title}: "
                 f"{1000 * seconds / args.images:.1f} ms per image with starting; the stand-in "
-                f"alone {1000 * statistics.mean(waits):.1f} ms; memory {seen[len(seen) // 4]:.0f} MiB "
-                f"after a quarter, {seen[-1]:.0f} MiB at the end"
+                f"alone {1000 * statistics.mean(waits):.1f} ms; memory "
+                f"{seen[len(seen) // 4]:.0f} MiB after a quarter, {seen[-1]:.0f} MiB at the end"
             )
 
 
