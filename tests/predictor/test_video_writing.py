@@ -118,6 +118,17 @@ def test_a_late_start_is_exact_also_with_sound(tmp_path):
     assert timestamps(path) == timestamps(source)
 
 
+def test_sound_of_joined_recordings_goes_on(tmp_path):
+    source = write_clip(tmp_path / "in.ts", pts=range(25), audio="aac")
+    single = sound(source)
+    source.write_bytes(2 * source.read_bytes())
+    path = write(tmp_path / "out.mp4", read_video(source), like=source)
+    assert timestamps(path)[-1] - timestamps(path)[0] == 49 * TICK
+    copied = [time for _, time in sound(path)]
+    assert len(copied) == 2 * len(single)
+    assert np.diff([float(time) for time in copied]) == pytest.approx(1024 / 48000, abs=1e-4)
+
+
 def test_kept_frames_keep_their_timestamps(tmp_path, clip):
     path = write(tmp_path / "out.mp4", read_video(clip, every=7), like=clip)
     assert timestamps(path) == [position * TICK for position in range(0, 50, 7)]

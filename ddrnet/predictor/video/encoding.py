@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddrnet.predictor.video.container import import_av, video_stream
+from ddrnet.predictor.video.sound import Sound
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
+    from av import VideoFrame
     from av.container import InputContainer, OutputContainer
     from av.video import VideoStream
 
@@ -83,7 +83,7 @@ class Encoder:
         options = _container_options(name, ticks, source)
         self._output: OutputContainer = import_av().open(file, "w", format=name, options=options)
         self._stream = _add_video(self._output, encoders, size, self._time_base, like)
-        self._sound = _Sound(source, self._output)
+        self._sound = Sound(source, self._output)
         try:
             self._output.start_encoding()
         except import_av().FFmpegError as error:
@@ -154,50 +154,6 @@ class Encoder:
                 for sound in self._sound.until(packet.dts * packet.time_base):
                     self._output.mux(sound)
             self._output.mux(packet)
-
-
-class _Sound:
-    """The packets of a video's sound, to be written as they are."""
-
-    def __init__(self, source: InputContainer | None, output: OutputContainer) -> None:
-        streams = source.streams.audio if source else ()
-        self._copies = {stream.index: _copy_stream(stream, output) for stream in streams}
-        self._packets = source.demux(*streams) if source and streams else iter(())
-        self._next = self._read()
-
-    def until(self, time: Fraction | float) -> Iterator[Packet[Any]]:
-        """Yield the packets up to a time in seconds."""
-        while self._next is not None:
-            packet = self._next
-            if packet.dts is not None and packet.size:
-                if packet.dts * packet.time_base > time:
-                    return
-                packet.pts = packet.dts if packet.pts is None else packet.pts
-                packet.stream = self._copies[packet.stream.index]
-                yield packet
-            self._next = self._read()
-
-    def _read(self) -> Packet[Any] | None:
-        """Return the next packet, None at the end."""
-        try:
-            return next(self._packets, None)
-        except import_av().FFmpegError as error:
-            raise ValueError(f"the sound of the source is damaged: {error.strerror}") from error
-
-
-def _copy_stream(stream: Any, output: OutputContainer) -> Any:
-    """Add a stream for the packets of another one."""
-    try:
-        copy = output.add_stream_from_template(stream)
-    except ValueError as error:
-        codec = stream.codec_context.name if stream.codec_context else "unknown"
-        raise ValueError(
-            f"{output.format.name} files cannot hold the sound of the source ({codec}); choose "
-            "another format, such as .mkv, or write without `like`"
-        ) from error
-    if stream.language:
-        copy.metadata["language"] = stream.language
-    return copy
 
 
 def _container_options(name: str, ticks: int, source: InputContainer | None) -> dict[str, str]:
