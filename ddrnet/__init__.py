@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from ddrnet.errors import CheckpointError as CheckpointError
     from ddrnet.errors import DatasetError as DatasetError
     from ddrnet.errors import DDRNetError as DDRNetError
+    from ddrnet.errors import ExportError as ExportError
     from ddrnet.errors import HubError as HubError
     from ddrnet.errors import PredictionError as PredictionError
     from ddrnet.errors import UnknownModelError as UnknownModelError
     from ddrnet.errors import UnsafeCheckpointError as UnsafeCheckpointError
     from ddrnet.errors import WeightsUnavailableError as WeightsUnavailableError
     from ddrnet.evaluation import evaluate as evaluate
+    from ddrnet.exporting.exporter import export as export
     from ddrnet.factory import create_model as create_model
     from ddrnet.factory import load_checkpoint as load_checkpoint
     from ddrnet.fusing import fuse as fuse
@@ -56,6 +58,7 @@ _HOMES = {
         "CheckpointError",
         "DatasetError",
         "DDRNetError",
+        "ExportError",
         "HubError",
         "PredictionError",
         "UnknownModelError",
@@ -63,6 +66,7 @@ _HOMES = {
         "WeightsUnavailableError",
     ),
     "evaluation": ("evaluate",),
+    "exporting.exporter": ("export",),
     "factory": ("create_model", "load_checkpoint"),
     "fusing": ("fuse",),
     "labels": ("CAMVID", "CITYSCAPES", "ClassLabel", "LabelTable"),

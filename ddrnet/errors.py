@@ -25,6 +25,10 @@ class HubError(DDRNetError):
     """A model repository or folder is missing or private, or holds no model."""
 
 
+class ExportError(DDRNetError):
+    """An exported file cannot be read, or computes other results than its model."""
+
+
 class DatasetError(DDRNetError):
     """A data set is missing, incomplete or inconsistent."""
 

@@ -1,5 +1,6 @@
 """Settings that hold for every test."""
 
+import functools
 import os
 from contextlib import contextmanager
 
@@ -52,3 +53,13 @@ def no_waiting():
                 torch.cuda.set_sync_debug_mode("default")
 
     return watch
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Exports a model once for all workers: `exported("nano.labels.onnx")` is the path."""
+    from exported_files import export_once
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return functools.partial(export_once, shared / "exported")

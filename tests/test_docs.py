@@ -29,7 +29,7 @@ def fences(language):
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
+def workplace(tmp_path, monkeypatch, exported):
     """A folder with what the examples name, and formula weights in place of downloads."""
     fetch = factory.fetch_state_dict
     official = golden_data.state_dict(golden_data.keys("official")[SLIM])
@@ -50,6 +50,7 @@ def workplace(tmp_path, monkeypatch):
         shutil.copy(log, tmp_path)
     for split in ("train", "val"):
         write_own_data(tmp_path / "my-data", split)
+    shutil.copy(exported("nano.labels.onnx"), tmp_path / "nano.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -24,6 +24,7 @@ FLOORS = {
     "publishing": 9,
     "training": 9,
     "evaluation": 8,
+    "exporting": 8,
     "predictor": 7,
     "classification": 6,
     "factory": 6,
@@ -57,6 +58,8 @@ EXTRAS = {
     "benchmark/latency_plot.py": "plot",
     "predictor/video": "video",
     "predictor/segmentation.py": "supervision",
+    "exporting": "export",
+    "predictor/exported": "export",
 }
 """Room, folder or file -> the extra that installs what only it imports."""
 
@@ -127,7 +130,7 @@ def imports_between(files):
 def test_imports_point_down(path):
     room = room_of(path)
     allowed_room = room if (PACKAGE / room).is_dir() and room else None
-    version_only = {""} if room in ("cli", "training", "benchmark") else set()
+    version_only = {""} if room in ("cli", "training", "benchmark", "exporting") else set()
     for imported in imported_rooms(path):
         if imported == allowed_room or imported in version_only:
             continue

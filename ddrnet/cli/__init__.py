@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ddrnet import __version__
-from ddrnet.cli import benchmark, convert, data, demo, evaluate, predict, publish, train
+from ddrnet.cli import benchmark, convert, data, demo, evaluate, export, predict, publish, train
 from ddrnet.cli import list as list_
 from ddrnet.errors import DDRNetError
 
@@ -57,7 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     parser.set_defaults(run=None)
     subparsers = parser.add_subparsers(metavar="COMMAND")
-    for command in (list_, demo, predict, evaluate, benchmark, train, data, convert, publish):
+    for command in (
+        list_,
+        demo,
+        predict,
+        evaluate,
+        benchmark,
+        train,
+        data,
+        export,
+        convert,
+        publish,
+    ):
         command.add_parser(subparsers)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ddrnet import registry
@@ -94,6 +95,21 @@ def push_to_hub(
     return hub.upload(repo_id, files, commit_message, private=private)
 
 
+def spec_of(model: DDRNet) -> ModelSpec:
+    """Return the description of a model for inference: logits at full size, no auxiliary head."""
+    return ModelSpec(
+        architecture=registry.find_model(model.config) or "",
+        config=model.config,
+        num_classes=model.num_classes,
+        in_chans=model.in_chans,
+        aux_head=False,
+        upsample=True,
+        classes=model.classes,
+        preprocessing=model.preprocessing,
+        pretrained=model.pretrained.name if model.pretrained else "",
+    )
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a folder, each as a whole or not at all; create the folder if needed.
 
@@ -121,18 +137,7 @@ def _contents(
         )
     if aux_head and model.aux_head is None:
         raise ValueError("aux_head=True, but the model has no auxiliary head to save")
-    spec = ModelSpec(
-        architecture=registry.find_model(model.config) or "",
-        config=model.config,
-        num_classes=model.num_classes,
-        in_chans=model.in_chans,
-        aux_head=aux_head,
-        upsample=True,
-        classes=model.classes,
-        preprocessing=model.preprocessing,
-        metrics=tuple(metrics),
-        pretrained=model.pretrained.name if model.pretrained else "",
-    )
+    spec = replace(spec_of(model), aux_head=aux_head, metrics=tuple(metrics))
     state = {
         key: tensor
         for key, tensor in model.state_dict().items()

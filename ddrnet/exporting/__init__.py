@@ -1,0 +1,1 @@
+"""Writes a model as one file for other runtimes, and checks the file against the model."""

@@ -1,0 +1,1 @@
+"""Reads the files that `ddrnet.export` writes, for the predictor."""
