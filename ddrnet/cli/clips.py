@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,8 @@ def write_clip(
     """Write one video of all frames; return 1 if a frame failed.
 
     A single video or animation keeps its timestamps, and a video its sound. Other images follow
-    each other at `--fps`. After a frame that fails, the video ends; frames before it are kept.
+    each other at `--fps`. After a frame that fails, the video ends; frames before it are kept. The
+    recording of a camera ends with Ctrl-C.
 
     Raises:
         ValueError: If an argument does not fit a video, or frames have several sizes.
@@ -51,20 +52,24 @@ def write_clip(
     """
     from ddrnet.errors import PredictionError
     from ddrnet.predictor.video import VideoWriter, is_video
+    from ddrnet.predictor.video.container import is_live
 
     _check(args)
     origin = sources[0].origin
     like = origin if len(sources) == 1 and is_video(origin) else None
     frames = _frames(sources, args.every, args.fps)
     time_base = None if len(sources) == 1 else 1 / args.fps
-    failure: PredictionError | None = None
+    live = len(sources) == 1 and is_video(origin) and is_live(origin)
     speeds: list[dict[str, float]] = []
+    failure: PredictionError | None = None
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     with (
         progress(None) as bar,
         closing(predictor.stream_pending(frames)) as results,
         VideoWriter(out, like=like, time_base=time_base) as writer,
+        # A camera gives frames until Ctrl-C; the video holds those so far.
+        suppress(KeyboardInterrupt) if live else nullcontext(),
     ):
         for result in results:
             if isinstance(result, PredictionError):

@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from itertools import islice
 
 import av
 import numpy as np
@@ -11,7 +12,8 @@ from videos import timestamps, write_clip
 
 import ddrnet
 from ddrnet.cli import main
-from ddrnet.predictor.video import read_video
+from ddrnet.predictor import sources
+from ddrnet.predictor.video import Frame, read_video
 
 CAMVID = "ddrnet_23_nano.camvid"
 
@@ -155,3 +157,29 @@ def test_the_source_is_not_overwritten(streets, predict, tmp_path):
     assert code == 1
     assert "would overwrite the video" in errors
     assert clip.read_bytes() == before
+
+
+def test_ctrl_c_ends_the_recording_of_a_camera(streets, predict, tmp_path, monkeypatch):
+    def camera(source, *, every):
+        for index, street in enumerate(streets):
+            if index == 4:
+                raise KeyboardInterrupt
+            yield Frame(street, index, index, Fraction(1, 30))
+
+    monkeypatch.setattr(sources, "read_video", camera)
+    code, output, errors = predict("0")
+    assert code == 0, errors
+    assert timestamps(tmp_path / "out.mp4") == [Fraction(n, 30) for n in range(4)]
+    assert "4 frames" in output
+
+
+def test_ctrl_c_leaves_no_part_of_a_file(streets, predict, tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "clip.mp4", frames=streets, pts=range(6))
+
+    def interrupted(source, *, every):
+        yield from islice(read_video(source), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "read_video", interrupted)
+    assert predict(clip)[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
