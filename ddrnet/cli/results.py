@@ -15,12 +15,13 @@ import numpy as np
 
 from ddrnet.files import png_bytes, write_atomically
 from ddrnet.predictor.sources import LEGEND, Source
-from ddrnet.predictor.stream import READERS
 
 if TYPE_CHECKING:
     from ddrnet.labels import ClassLabel
     from ddrnet.predictor.segmentation import Segmentation
 
+WRITERS = min(4, os.cpu_count() or 1)
+"""Threads that encode and write files."""
 
 Finish = Callable[["Segmentation", dict[str, Path]], None]
 
@@ -115,7 +116,7 @@ class Writers:
         self._wanted = wanted
         self._classes = classes
         self._finish = finish
-        self._pool = ThreadPoolExecutor(READERS, "ddrnet-write")
+        self._pool = ThreadPoolExecutor(WRITERS, "ddrnet-write")
         self._jobs: deque[tuple[Segmentation, dict[str, Path], Future[None]]] = deque()
         self._legends: set[Path] = set()
 
@@ -131,7 +132,7 @@ class Writers:
             self._legends.add(folder)
         job = self._pool.submit(write_results, files, result, self._wanted)
         self._jobs.append((result, files, job))
-        self._wait(READERS)
+        self._wait(WRITERS)
 
     def _wait(self, number: int) -> None:
         """Wait until no more than so many results are being written."""

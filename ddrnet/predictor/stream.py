@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future
 from typing import Generic, NamedTuple, TypeVar
 
 from torch import OutOfMemoryError, Tensor
@@ -19,13 +19,13 @@ from ddrnet.predictor.segmentation import Segmentation
 from ddrnet.predictor.sources import Pending
 
 AHEAD = 2
-"""Results that wait for the caller, and images that wait to be read."""
+"""Results that wait for the caller, and images that are read ahead."""
 
-READERS = min(4, os.cpu_count() or 1)
-"""Threads that decode images."""
+READERS = AHEAD + 2
+"""Threads that read images at a time: of images that wait, of the one before, of the one behind."""
 
 LONGEST_WAIT = 5.0
-"""Seconds that closing waits for a source that gives nothing, such as a silent camera."""
+"""Seconds that closing waits for sources that give nothing, such as a silent camera."""
 
 FAILURES = (OSError, ValueError, TypeError, ImportError, DDRNetError, OutOfMemoryError)
 """Errors that concern one image; the other images are still segmented."""
@@ -63,15 +63,26 @@ def stream(
         batch_pixels: Consecutive images of one size are segmented together while they have no more
             pixels than that.
     """
-    with (
-        ThreadPoolExecutor(READERS, "ddrnet-read") as pool,
-        closing(Ahead(pending, AHEAD)) as drawn,
-    ):
-        results = _results(_reads(drawn, pool, channels), segment, batch_pixels)
-        with closing(Ahead(results, AHEAD)) as done:
-            yield from done
-            drawn.check()
-            done.check()
+    readers: deque[threading.Thread] = deque(maxlen=READERS)  # older ones have ended
+    reads = Ahead(_reads(pending, channels, readers), AHEAD)
+    results = Ahead(_results(reads, segment, batch_pixels), AHEAD)
+
+    def end() -> None:
+        """Stop all threads, then wait for them together."""
+        reads.stop()
+        results.stop()
+        latest = time.monotonic() + LONGEST_WAIT
+        for thread in (reads.thread, results.thread, *readers):
+            thread.join(max(0.0, latest - time.monotonic()))
+
+    atexit.register(end)  # Python must not exit while a thread computes
+    try:
+        yield from results
+        reads.check()
+        results.check()
+    finally:
+        atexit.unregister(end)
+        end()
 
 
 class _End:
@@ -81,26 +92,32 @@ class _End:
 class Ahead(Iterator[T], Generic[T]):
     """Iterates over items that a thread draws, so many before they are asked for.
 
+    Attributes:
+        thread: The thread. It is a daemon, so that one that waits for its items never keeps Python
+            from exiting.
+
     Args:
         items: Drawn in the thread. After an error there the iteration ends, and `check` raises it.
-        number: The most items that wait, at least 2.
+        number: The most items that wait; the thread holds one more.
     """
 
     def __init__(self, items: Iterable[T], number: int) -> None:
-        self._waiting: queue.Queue[T | _End] = queue.Queue(number)
-        self._closed = threading.Event()
+        self._waiting: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._room = threading.Semaphore(number)
+        self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(
+        self.thread = threading.Thread(
             target=self._draw, args=(items,), name="ddrnet-ahead", daemon=True
         )
-        self._thread.start()
+        self.thread.start()
 
     def _draw(self, items: Iterable[T]) -> None:
         try:
             for item in items:
-                self._waiting.put(item)
-                if self._closed.is_set():
+                self._room.acquire()
+                if self._stopped.is_set():
                     break
+                self._waiting.put(item)
             if isinstance(items, Generator):
                 items.close()
         except BaseException as error:  # for the thread that asks for items
@@ -108,63 +125,83 @@ class Ahead(Iterator[T], Generic[T]):
         self._waiting.put(_End())
 
     def __next__(self) -> T:
-        item = _End() if self._closed.is_set() else self._waiting.get()
-        if isinstance(item, _End):
-            self._closed.set()
+        item = self._waiting.get()
+        if self._stopped.is_set() or isinstance(item, _End):
+            self._waiting.put(_End())  # for the next call
             raise StopIteration
+        self._room.release()
         return item
+
+    def has_next(self) -> bool:
+        """Whether an item, or the end, is there already."""
+        return not self._waiting.empty()
 
     def check(self) -> None:
         """Raise the error that ended the iteration, if there was one."""
         if self._failure is not None:
             raise self._failure
 
-    def close(self) -> None:
-        """End the thread; one that waits for its items ends when it gets the next one."""
-        self._closed.set()
-        while not self._waiting.empty():
-            self._waiting.get()
-        # Now the thread has room for the item that it holds and for the end.
-        self._thread.join(LONGEST_WAIT)
+    def stop(self) -> None:
+        """End the iteration, also for a thread that waits for an item.
+
+        The drawing thread ends when it gets its next item.
+        """
+        self._stopped.set()
+        self._room.release()
+        self._waiting.put(_End())
 
 
 def _reads(
-    pending: Iterable[Pending], pool: ThreadPoolExecutor, channels: int
-) -> Iterator[tuple[Pending, Future[Read]]]:
-    """Yield images in order, with those that follow already being read."""
+    pending: Iterable[Pending], channels: int, readers: deque[threading.Thread]
+) -> Generator[tuple[Pending, Future[Read]], None, None]:
+    """Start to read each image in a thread of its own; append the threads to `readers`.
 
-    def read(item: Pending) -> Read:
+    The threads of an executor would keep Python from exiting while a download hangs.
+    """
+
+    def read(item: Pending, future: Future[Read]) -> None:
         started = time.perf_counter()
-        pixels = item.read(channels)
-        return Read(item, pixels, item.milliseconds + 1000 * (time.perf_counter() - started))
+        try:
+            pixels = item.read(channels)
+        except BaseException as error:  # for the thread that asks for the image
+            future.set_exception(error)
+            return
+        milliseconds = item.milliseconds + 1000 * (time.perf_counter() - started)
+        future.set_result(Read(item, pixels, milliseconds))
 
-    waiting: deque[tuple[Pending, Future[Read]]] = deque()
-    for item in pending:
-        waiting.append((item, pool.submit(read, item)))
-        if len(waiting) > READERS:
-            yield waiting.popleft()
-    yield from waiting
+    try:
+        for item in pending:
+            future: Future[Read] = Future()
+            thread = threading.Thread(
+                target=read, args=(item, future), name="ddrnet-read", daemon=True
+            )
+            thread.start()
+            readers.append(thread)
+            yield item, future
+    finally:
+        if isinstance(pending, Generator):
+            pending.close()
 
 
 def _results(
-    reads: Iterable[tuple[Pending, Future[Read]]], segment: Segment, batch_pixels: int
-) -> Iterator[Segmentation | PredictionError]:
-    """Yield the result of each image; images of one size are segmented together."""
+    reads: Ahead[tuple[Pending, Future[Read]]], segment: Segment, batch_pixels: int
+) -> Generator[Segmentation | PredictionError, None, None]:
+    """Yield the result of each image; images of one size that wait are segmented together."""
     batch: list[Read] = []
     for pending, future in reads:
         error = future.exception()
         if error is not None and not isinstance(error, FAILURES):
             raise error
         image = None if error is not None else future.result()
-        if batch and (
-            image is None
-            or image.pixels.shape != batch[0].pixels.shape
-            or (len(batch) + 1) * image.pixels[0].numel() > batch_pixels
-        ):
+        if batch and (image is None or image.pixels.shape != batch[0].pixels.shape):
             yield from _segmented(batch, segment)
             batch = []
         if image is not None:
             batch.append(image)
+            is_full = (len(batch) + 1) * image.pixels[0].numel() > batch_pixels
+            if is_full or not reads.has_next():  # a camera gives its next frame much later
+                yield from _segmented(batch, segment)
+                batch = []
         elif error is not None:
             yield _failed(pending, error)
     if batch:

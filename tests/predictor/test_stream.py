@@ -1,6 +1,11 @@
+import queue
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from itertools import count
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -9,7 +14,9 @@ from PIL import Image
 
 import ddrnet
 from ddrnet import PredictionError
-from ddrnet.predictor.stream import AHEAD, READERS, Ahead
+from ddrnet.predictor import stream
+from ddrnet.predictor.sources import Pending
+from ddrnet.predictor.stream import AHEAD, Ahead
 
 CAMVID = "ddrnet_23_nano.camvid"
 RNG = np.random.default_rng(0)
@@ -112,7 +119,13 @@ def test_failing_sources_give_errors_and_the_rest_goes_on(predictor, pictures, t
         raise results[0]
 
 
-def test_images_of_one_size_are_computed_together(predictor, counting):
+@pytest.fixture
+def all_waiting(monkeypatch):
+    """The next image waits at any time, so that nothing but size and number ends a batch."""
+    monkeypatch.setattr(Ahead, "has_next", lambda ahead: True)
+
+
+def test_images_of_one_size_are_computed_together(predictor, counting, all_waiting):
     engine = counting(batch_pixels=3 * 40 * 48)
     given = [numbered(n) for n in range(4)] + [numbered(4, (40, 56)), numbered(5)]
     results = list(predictor.stream(given))
@@ -120,7 +133,7 @@ def test_images_of_one_size_are_computed_together(predictor, counting):
     assert engine.batches == [3, 1, 1, 1]
 
 
-def test_in_a_failing_batch_each_image_gets_its_own_result(predictor, counting):
+def test_in_a_failing_batch_each_image_gets_its_own_result(predictor, counting, all_waiting):
     engine = counting(batch_pixels=1 << 20)
     results = list(predictor.stream([numbered(n) for n in (1, 77, 3)]))
     assert [isinstance(result, PredictionError) for result in results] == [False, True, False]
@@ -142,8 +155,22 @@ def test_few_images_are_drawn_before_they_are_asked_for(predictor, counting):
     time.sleep(0.2)
     waiting = len(drawn)
     time.sleep(0.2)
-    assert len(drawn) == waiting <= 2 * AHEAD + READERS + 6
+    assert len(drawn) == waiting <= 1 + 2 * (AHEAD + 1)  # the caller's, and those of two threads
     results.close()
+
+
+@pytest.mark.parametrize("batch_pixels", [1, 1 << 20])
+def test_an_iterator_may_wait_for_the_result_of_its_last_image(predictor, counting, batch_pixels):
+    counting(batch_pixels=batch_pixels)
+    seen = queue.Queue()
+
+    def frames():
+        for index in range(4):
+            yield numbered(index)
+            assert seen.get(timeout=60) == index
+
+    for result in predictor.stream(frames()):
+        seen.put(result.labels[0, 0])
 
 
 def test_an_error_of_the_iterator_itself_reaches_the_caller(predictor, counting):
@@ -182,7 +209,46 @@ def test_closing_early_closes_the_iterator(predictor, counting):
     assert closed.is_set()
 
 
-def test_every_frame_or_fewer(predictor, tmp_path):
+def test_closing_waits_no_longer_for_a_download_that_hangs(predictor, monkeypatch):
+    monkeypatch.setattr(stream, "LONGEST_WAIT", 0.1)
+    arrived = threading.Event()
+
+    def read(channels):
+        assert arrived.wait(60)
+        return torch.zeros(channels, 40, 48, dtype=torch.uint8)
+
+    quick = Pending("", PurePath(), lambda channels: torch.zeros(3, 40, 48, dtype=torch.uint8))
+    results = predictor.stream_pending([quick, *[Pending("", PurePath(), read)] * 3])
+    next(results)
+    results.close()
+    waiting = [thread for thread in threading.enumerate() if thread.name.startswith("ddrnet")]
+    assert waiting
+    arrived.set()
+    for thread in waiting:
+        thread.join(60)
+
+
+def test_a_stream_that_is_left_open_ends_with_python():
+    code = """
+        import atexit, threading
+        import numpy as np
+        import ddrnet
+
+        @atexit.register
+        def show():
+            print([t.name for t in threading.enumerate() if t.name.startswith("ddrnet")])
+
+        predictor = ddrnet.Predictor("ddrnet_23_nano.camvid", device="cpu")
+        results = predictor.stream([np.zeros((40, 48, 3), np.uint8)] * 1000)
+        next(results)
+        """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("[]\n", "")
+
+
+def test_every_below_one_is_refused(predictor, tmp_path):
     with pytest.raises(ValueError, match="every is 1 for all frames"):
         predictor.stream(tmp_path, every=0)
 
@@ -191,17 +257,26 @@ def test_ahead_gives_all_items_and_then_nothing():
     items = Ahead(range(100), 2)
     assert list(items) == list(range(100))
     assert list(items) == []
-    items.close()
+    items.check()
 
 
-def test_a_closed_ahead_gives_nothing():
+def test_a_stopped_ahead_gives_nothing():
     items = Ahead(iter(range(100)), 2)
     assert next(items) == 0
-    items.close()
+    items.stop()
     assert list(items) == []
+    items.thread.join(60)
+
+
+def test_stopping_wakes_a_thread_that_waits_for_an_item():
+    last = threading.Event()
+    inner = Ahead(iter(lambda: last.wait(60), True), 2)  # gives nothing
+    outer = Ahead(inner, 2)
+    inner.stop()
+    assert list(outer) == []
+    last.set()
+    inner.thread.join(60)
 
 
 def test_none_is_no_end():
-    items = Ahead([None, 1, None], 2)
-    assert list(items) == [None, 1, None]
-    items.close()
+    assert list(Ahead([None, 1, None], 2)) == [None, 1, None]
