@@ -9,7 +9,7 @@ from typing import Any
 
 import accelerate
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import Muon, create_optimizer_v2
 from timm.scheduler import PolyLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,6 +22,7 @@ from ddrnet.factory import create_model
 from ddrnet.labels import ClassLabel
 from ddrnet.network import DDRNet, freeze_batch_norm
 from ddrnet.training.defaults import on_cpu
+from ddrnet.training.muon import BatchedMuon
 from ddrnet.training.recipes import CITYSCAPES_WEIGHTS
 from ddrnet.training.settings import Settings
 
@@ -164,7 +165,12 @@ def build_optimizer(settings: Settings, network: DDRNet) -> Optimizer:
         weight_decay=settings.weight_decay,
         decay_norm_and_bias=settings.decay_norm_and_bias,
     )
-    return create_optimizer_v2(groups, settings.optimizer, settings.lr, momentum=settings.momentum)
+    optimizer = create_optimizer_v2(
+        groups, settings.optimizer, settings.lr, momentum=settings.momentum
+    )
+    if type(optimizer) is Muon:
+        return BatchedMuon(optimizer.param_groups, **optimizer.defaults)
+    return optimizer
 
 
 def build_schedule(settings: Settings, optimizer: Optimizer, total_steps: int) -> PolyLRScheduler:
