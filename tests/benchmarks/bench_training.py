@@ -3,12 +3,15 @@
 The plain loop is that of published code (`tests/references.py`): images normalised one by one on
 the host, float32, NCHW, interpolated logits, OHEM by sorting. First a whole step, from uint8 images
 on the host to changed weights: DDRNet-23-slim, two images of 512 x 512. The loops take turns, and
-memory is what a fresh process needs on top of one that takes no step. Then, with DDRNET_CAMVID set,
-both loops train ddrnet_23_nano on the real CamVid, seed after seed, each in a process of its own
-that reads the images itself; ours is `ddrnet train`.
+memory is what a fresh process needs on top of one that takes no step. Then the step of the recorded
+CamVid runs, part by part: ddrnet_23_nano and ddrnet_23_slim, Muon, eight crops of 288 x 384,
+against interpolated logits and an orthogonalization per weight. Then, with DDRNET_CAMVID set, both
+loops train ddrnet_23_nano on the real CamVid, seed after seed, each in a process of its own that
+reads the images itself; ours is `ddrnet train`.
 """
 
 import argparse
+import itertools
 import os
 import resource
 import statistics
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -31,11 +35,15 @@ from references import (
     plain_training_step,
 )
 from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch.nn import functional as F
 
 import ddrnet
 from ddrnet.data import CamVid, Normalize
 from ddrnet.labels import CAMVID
-from ddrnet.losses import AuxiliaryLoss, OhemCrossEntropyLoss
+from ddrnet.losses import AuxiliaryLoss, CrossEntropyLoss, OhemCrossEntropyLoss
+from ddrnet.training import Settings
+from ddrnet.training.building import build_optimizer
 
 TRAIN = "-m", "ddrnet", "train"
 SIDE, STEP_MIN_KEPT = 512, 2 * 512 * 512 // 48
@@ -44,7 +52,7 @@ CROP, SCALE, BATCH, LR, MIN_KEPT = (180, 240), (0.5, 2.0), 8, 0.01, 8 * 180 * 24
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("step", "camvid"))
+    parser.add_argument("--only", choices=("step", "recipe", "camvid"))
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="CamVid: the first")
     parser.add_argument("--epochs", type=int, default=3)
@@ -58,9 +66,11 @@ def main():
     elif args.train_plainly:
         train_plainly(args.train_plainly, args.epochs, args.seeds[0])
     else:
-        if args.only != "camvid":
+        if args.only in (None, "step"):
             report_steps(args.threads, args.turns)
-        if args.only != "step" and "DDRNET_CAMVID" in os.environ:
+        if args.only in (None, "recipe"):
+            report_recipe(args.threads[0], args.turns)
+        if args.only in (None, "camvid") and "DDRNET_CAMVID" in os.environ:
             report_camvid(args.threads[0], args.epochs, args.seeds)
 
 
@@ -128,6 +138,78 @@ def our_step(images, labels):
         optimizer.zero_grad()
 
     return step
+
+
+def report_recipe(threads, turns):
+    """Print the processor time of each part of a step of the CamVid recipe, plain and ours."""
+    torch.set_num_threads(threads)
+    print_conditions(timm)
+    for name in ("ddrnet_23_nano", "ddrnet_23_slim"):
+        ways = {"plain": recipe_step(name, plain=True), "ours": recipe_step(name, plain=False)}
+        parts = {way: [] for way in ways}
+        for turn in range(turns + 2):  # timm's Muon takes the first step in both
+            for way, step in ways.items():
+                marks = [time.process_time(), *step()]
+                if turn >= 2:
+                    parts[way].append([after - before for before, after in pairwise(marks)])
+        print(f"step of {name}, 8 x 288 x 384, n = {turns}, median processor time in ms")
+        medians_of = {
+            way: [1e3 * statistics.median(column) for column in zip(*rows, strict=True)]
+            for way, rows in parts.items()
+        }
+        for way, columns in medians_of.items():
+            shown = "  ".join(
+                f"{part} {value:.0f}" for part, value in zip(PARTS, columns, strict=True)
+            )
+            print(f"{way:5} {shown}  all {sum(columns):.0f}")
+        plain, ours = (sum(columns) for columns in medians_of.values())
+        print(f"{plain / ours:.2f} x", flush=True)
+
+
+PARTS = "normalise", "forward", "loss", "backward", "optimizer", "average"
+"""What a step of the recipe consists of."""
+
+
+def recipe_step(name, plain):
+    """Return a function that changes the weights once and yields the time after each part."""
+    model = network(name, 11).to(memory_format=torch.channels_last)
+    normalize, steps = Normalize.from_model(model), itertools.count(1)
+    settings = Settings(optimizer="muon", lr=0.015, weight_decay=0.02, decay_norm_and_bias=False)
+    optimizer = build_optimizer(settings, model)
+    if plain:
+        optimizer = timm.optim.Muon(optimizer.param_groups, **optimizer.defaults)
+    criterion = AuxiliaryLoss(InterpolatedCrossEntropy() if plain else CrossEntropyLoss())
+    average = ModelEmaV3(model, 0.998, use_warmup=True)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (8, 3, 288, 384), dtype=torch.uint8, generator=generator)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(11, (8, 18, 24), generator=generator).to(torch.uint8)
+    labels = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)
+
+    def step():
+        batch = normalize(images)
+        yield time.process_time()
+        output = model(batch)
+        yield time.process_time()
+        loss = criterion(output, labels)
+        yield time.process_time()
+        loss.backward()
+        yield time.process_time()
+        optimizer.step()
+        optimizer.zero_grad()
+        yield time.process_time()
+        average.update(model, next(steps))
+        yield time.process_time()
+
+    return step
+
+
+class InterpolatedCrossEntropy(torch.nn.Module):
+    """The loss of the interpolated logits."""
+
+    def forward(self, logits, target):
+        logits = F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=False)
+        return F.cross_entropy(logits, target.long(), ignore_index=255)
 
 
 def network(name, classes, seed=0):
