@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ddrnet.upsampling.strips import Size, check_maps, source_positions
 
-_BLOCK = 256
-"""Rows and columns of the result that are computed at once."""
+_CPU_BLOCK, _DEVICE_BLOCK = 64, 1024
+"""Rows and columns of the result that are computed at once; other devices need large blocks."""
 
 
 def upsampled_confidence(logits: Tensor, size: Size) -> Tensor:
@@ -30,19 +30,20 @@ def upsampled_confidence(logits: Tensor, size: Size) -> Tensor:
     check_maps(logits, size)
     logits = logits.detach() if logits.dtype == torch.float64 else logits.detach().float()
     height, width = size
+    side = _CPU_BLOCK if logits.is_cpu else _DEVICE_BLOCK
     confidence = logits.new_empty(len(logits), height, width)  # (N, H, W)
     for out, image in zip(confidence, logits, strict=True):  # image: (K, h, w)
-        for columns in _blocks(width):
+        for columns in _blocks(width, side):
             wide = _interpolated(image, 2, width, columns)  # (K, h, columns)
-            for rows in _blocks(height):
+            for rows in _blocks(height, side):
                 block = _interpolated(wide, 1, height, rows)  # (K, rows, columns)
                 block -= block.amax(0)
                 out[rows, columns] = block.exp_().sum(0).reciprocal_()
     return confidence
 
 
-def _blocks(length: int) -> list[slice]:
-    return [slice(start, min(start + _BLOCK, length)) for start in range(0, length, _BLOCK)]
+def _blocks(length: int, side: int) -> list[slice]:
+    return [slice(start, min(start + side, length)) for start in range(0, length, side)]
 
 
 def _interpolated(image: Tensor, dim: int, size: int, part: slice) -> Tensor:
