@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddrnet.labels import MAX_CLASSES
 from ddrnet.upsampling import upsample_argmax, upsampled_confidence
 from ddrnet.upsampling.strips import Size, Strips
 
@@ -101,6 +102,8 @@ def label_maps(maps: Sequence[Tensor], size: Size, confidence: bool = False) -> 
     if len(maps) == 1:
         found = upsampled_confidence(maps[0], size) if confidence else None
         return LabelMaps(upsample_argmax(maps[0], size), found)
+    if maps[0].shape[1] > MAX_CLASSES:
+        raise ValueError(f"8-bit labels hold {MAX_CLASSES} classes, got {maps[0].shape[1]}")
     shape = (len(maps[0]), *size)
     labels = torch.empty(shape, dtype=torch.uint8, device=maps[0].device)
     found = torch.empty(shape, device=maps[0].device) if confidence else None

@@ -86,3 +86,10 @@ def test_needs_no_gradients(images):
 def test_wrong_scales_raise(images, scales):
     with pytest.raises(ValueError, match="factors above 0"):
         predict_averaged(toy_network, images, scales)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_labels_beyond_8_bits_raise(images, flip):
+    network = lambda images: torch.zeros(2, 257, 9, 13)  # noqa: E731
+    with pytest.raises(ValueError, match=r"8-bit .* 256 classes, got .*257"):
+        predict_averaged(network, images, flip=flip)
