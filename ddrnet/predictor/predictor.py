@@ -86,7 +86,7 @@ class Predictor:
         self.size = size
         self.tta = tta
         self.confidence = confidence
-        self._network = Windows(self._logits, window) if window else self._logits
+        self._windows = None if window is None else Windows(lambda part: self.engine(part), window)
 
     def __call__(self, source: Picture) -> Segmentation:
         """Segment one image.
@@ -154,7 +154,7 @@ class Predictor:
         images = torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]
         size = images.shape[2:]
         seen = resized(images, self.size or size)
-        maps = views(self._network, seen, self.tta or (1.0,), flip=self.tta is not None)
+        maps = views(self._logits, seen, self.tta or (1.0,), flip=self.tta is not None)
         computed = time.perf_counter()
         found = label_maps(maps, size, self.confidence)  # (N, H, W)
         labels = found.labels.cpu().numpy()
@@ -180,4 +180,5 @@ class Predictor:
 
     def _logits(self, images: Tensor) -> Tensor:
         """Return the logits of (N, C, H, W) bytes; small images are enlarged."""
-        return self.engine(resized(images, [max(side, MIN_SIZE) for side in images.shape[2:]]))
+        enlarged = resized(images, [max(side, MIN_SIZE) for side in images.shape[2:]])
+        return (self._windows or self.engine)(enlarged)

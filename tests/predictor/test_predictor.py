@@ -181,7 +181,7 @@ def test_wrong_options_are_refused(model, options, message):
         (torch.full((3, 64, 64), torch.nan), ValueError, "of uint8, got torch.float32"),
         (np.zeros((64, 64, 5), np.uint8), ValueError, "has 5 channels, the model reads 3"),
         (np.zeros((2, 64, 64, 3), np.uint8), ValueError, r"got uint8 \(2, 64, 64, 3\)"),
-        (np.zeros((0, 64, 3), np.uint8), ValueError, r"got uint8 \(0, 64, 3\)"),
+        (np.zeros((0, 64, 3), np.uint8), ValueError, r"no pixels: its shape is \(0, 64, 3\)"),
         (None, TypeError, "got NoneType"),
         ("absent.png", FileNotFoundError, "absent.png"),
         ("http://127.0.0.1:9/x.png", ValueError, "cannot fetch http://127.0.0.1:9/x.png"),

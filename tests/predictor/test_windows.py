@@ -61,6 +61,13 @@ def test_away_from_borders_of_windows_the_network_sees_nearly_the_same():
     assert np.array_equal(one, whole)
 
 
+@pytest.mark.parametrize("size", [(20, 300), (300, 20), (1, 300), (31, 31)])
+def test_an_image_lower_than_the_network_takes_is_enlarged(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    predictor = ddrnet.Predictor("ddrnet_23_nano.camvid", device="cpu", window=(128, 128))
+    assert predictor(pixels).labels.shape == size
+
+
 @pytest.mark.parametrize("window", [(64, 256), (256,), (127, 127)])
 def test_windows_that_are_too_small_are_refused(window):
     with pytest.raises(ValueError, match="window is a height and a width from 128 pixels"):
