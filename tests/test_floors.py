@@ -64,7 +64,14 @@ EXTRAS = {
 """Room, folder or file -> the extra that installs what only it imports."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-DISTRIBUTIONS = {"PIL": "pillow"}
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+INTEROP = [*EXAMPLES, *sorted((ROOT / "tests" / "interop").glob("*.py"))]
+"""The code for which the extra `interop` exists."""
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+}
 
 
 def room_of(path):
@@ -80,7 +87,8 @@ def extra_of(path):
 
 def imported_modules(path):
     """Every imported module of a file, anywhere in it; names of rooms are resolved."""
-    package = ["ddrnet", *path.relative_to(PACKAGE).parts[:-1]]
+    inside = path.is_relative_to(PACKAGE)
+    package = ["ddrnet", *path.relative_to(PACKAGE).parts[:-1]] if inside else []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -202,8 +210,15 @@ def test_every_imported_package_is_declared(path):
     assert third_party(path) <= declared
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_needs_no_more_than_the_extras_for_training_code(path):
+    extras = project()["optional-dependencies"]
+    declared = [*project()["dependencies"], *extras["train"], *extras["interop"]]
+    assert third_party(path) <= distributions(declared)
+
+
 def test_every_declared_package_is_imported():
-    rooms = {extra: [] for extra in ("", *EXTRAS.values())}
+    rooms = {extra: [] for extra in ("", *EXTRAS.values())} | {"interop": [*INTEROP]}
     for path in FILES:
         rooms[extra_of(path)].append(path)
     extras = project()["optional-dependencies"]
@@ -213,5 +228,5 @@ def test_every_declared_package_is_imported():
 
 
 def test_extras_are_for_code_that_exists():
-    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "dev"}
+    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "interop", "dev"}
     assert set(EXTRAS.values()) <= {extra_of(path) for path in FILES}
