@@ -39,6 +39,8 @@ def read_pixels(source: Any, channels: int) -> Tensor:
     """
     if is_address(source):
         image = _fetched(source)
+    elif isinstance(source, str) and "://" in source:
+        raise ValueError(f"cannot fetch {source}: expected an http or https address")
     elif isinstance(source, str | Path):
         image = decode_image(Path(source).expanduser())
     elif isinstance(source, Image.Image):

@@ -27,8 +27,10 @@ from ddrnet.predictor.video import is_video, read_video
 LIST_SUFFIX = ".txt"
 """Suffix of a text file with one source per line."""
 
-RESULT_SUFFIXES = (".labels.png", ".overlay.png", ".color.png", ".confidence.png")
-"""Suffixes of the files that `ddrnet predict` writes; searches of folders skip them."""
+OVERLAY_SUFFIX = ".overlay.png"
+
+RESULT_SUFFIXES = (".labels.png", OVERLAY_SUFFIX, ".color.png", ".confidence.png")
+"""Suffixes of the files that `ddrnet predict` writes; searches skip them."""
 
 LEGEND = "legend.png"
 """The legend that `ddrnet predict` writes beside overlays; skipped where there are overlays."""
@@ -81,16 +83,15 @@ def find_sources(given: Any) -> Iterator[Source]:
     """
     single = isinstance(given, str | os.PathLike | int | Image.Image | np.ndarray | Tensor)
     for item in [given] if single else given:
-        if isinstance(item, Source):
-            yield item
-            continue
-        named = isinstance(item, str | os.PathLike)
-        is_list = named and PurePath(item).suffix.lower() == LIST_SUFFIX and not is_address(item)
         try:
-            for line in _lines(Path(item).expanduser()) if is_list else [item]:
-                yield from _found(line)
+            lines = _lines(Path(item).expanduser()) if _is_list(item) else [item]
         except (OSError, ValueError) as error:
-            yield Source(error, PurePath(item) if named else PurePath("image"))
+            lines = [Source(error, PurePath(item))]
+        for line in lines:
+            try:
+                yield from _found(line)
+            except (OSError, ValueError) as error:
+                yield Source(error, PurePath(line))
 
 
 def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
@@ -129,7 +130,7 @@ def _frames(
     origin: Any, every: int
 ) -> Iterator[tuple[int, Fraction, NDArray[np.uint8] | Tensor]] | None:
     """Return number, time and pixels of frames; None if the source is one image."""
-    if isinstance(origin, int) or (isinstance(origin, str | os.PathLike) and is_video(origin)):
+    if is_video(origin):
         video = read_video(origin, every=every)
         return ((frame.index, frame.time, frame.pixels) for frame in video)
     if isinstance(origin, Path) and is_animation(origin):
@@ -140,12 +141,14 @@ def _frames(
 
 def _found(item: Any) -> Iterator[Source]:
     """Yield the sources of a folder or a pattern; anything else is one itself."""
-    if isinstance(item, int) and not isinstance(item, bool):
+    if isinstance(item, Source):
+        yield item
+    elif isinstance(item, int) and not isinstance(item, bool):
         yield Source(item, PurePath(f"webcam{item}"))
     elif not isinstance(item, str | os.PathLike):
         yield Source(item, PurePath("image"))
-    elif is_address(item) or "://" in os.fspath(item):
-        yield Source(item, PurePath(_safe(unquote(urlsplit(str(item)).path)) or "image"))
+    elif "://" in os.fspath(item):
+        yield Source(item, PurePath(_name_of(str(item))))
     else:
         text, path = os.fspath(item), Path(item).expanduser()
         if os.path.isdir(path):
@@ -172,30 +175,41 @@ def _images_in(folder: Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        results = {name for name in files if name.endswith(RESULT_SUFFIXES)}
-        results |= {LEGEND} if any(name.endswith(RESULT_SUFFIXES[1]) for name in results) else set()
-        images = [name for name in files if is_image_file(PurePath(name)) and name not in results]
-        found += [Path(parent, name) for name in images]
+        images = [Path(parent, name) for name in files if is_image_file(PurePath(name))]
+        found += [path for path in images if not _is_result(path)]
     if not found:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"there is no image in the folder {folder}; images end in {endings}")
     return sorted(found)
 
 
+def _is_result(path: Path) -> bool:
+    """Return whether `ddrnet predict` wrote a file, as far as names tell."""
+    is_legend = path.name == LEGEND and any(path.parent.glob(f"*{OVERLAY_SUFFIX}"))
+    return is_legend or path.name.endswith(RESULT_SUFFIXES)
+
+
 def _matching(pattern: Path) -> Iterator[Source]:
-    """Yield the files that match a pattern, named below the part without wildcards."""
+    """Yield the files that match a pattern, named below the part without wildcards.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     found = sorted(glob.glob(str(pattern), recursive=True))
-    files = [
-        Path(path) for path in found if os.path.isfile(path) and not path.endswith(RESULT_SUFFIXES)
-    ]
+    files = [Path(path) for path in found if os.path.isfile(path) and not _is_result(Path(path))]
     if not files:
         raise FileNotFoundError(f"no file matches {pattern}")
     fixed = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
     yield from (Source(path, path.relative_to(fixed)) for path in files)
 
 
-def _lines(path: Path) -> Iterator[str | Path]:
-    """Yield the sources that a text file names, one per line.
+def _is_list(item: Any) -> bool:
+    named = isinstance(item, str | os.PathLike) and not is_address(item)
+    return named and PurePath(item).suffix.lower() == LIST_SUFFIX
+
+
+def _lines(path: Path) -> list[Any]:
+    """Return the sources that a text file names, one per line.
 
     Raises:
         ValueError: If it is no text in UTF-8, or names nothing.
@@ -204,17 +218,24 @@ def _lines(path: Path) -> Iterator[str | Path]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: {error.reason}") from error
-    if not any(lines):
-        raise ValueError(f"{path} names no source; expected a path or an address per line")
+    found: list[Any] = []
     for line in filter(None, lines):
         beside = path.parent / line
         outside = "://" in line or os.path.exists(os.path.expanduser(line))
-        yield beside if not outside and os.path.exists(beside) else line
+        found.append(beside if not outside and os.path.exists(beside) else line)
+    if not found:
+        raise ValueError(f"{path} names no source; expected a path or an address per line")
+    return found
 
 
-def _safe(path: str) -> str:
+def _name_of(address: str) -> str:
     """Return the last part of the path of an address, as the name of a file."""
-    return "".join(letter if letter.isprintable() else "_" for letter in PurePath(path).name)
+    try:
+        path = unquote(urlsplit(address).path)
+    except ValueError:  # raised again when the image is read
+        path = ""
+    printable = (letter if letter.isprintable() else "_" for letter in PurePath(path).name)
+    return "".join(printable) or "image"
 
 
 def _fail(error: Exception, channels: int) -> Tensor:

@@ -77,6 +77,12 @@ def test_patterns_keep_the_tree_below_their_fixed_part(touch):
     assert names(str(folder / "?" / "*.png")) == ["y/2.png"]
 
 
+def test_patterns_pass_over_earlier_results(touch):
+    folder = touch("a.png", "a.overlay.png", "legend.png", "maps/legend.png")
+    assert names(str(folder / "*.png")) == ["a.png"]
+    assert names(str(folder / "**/*.png")) == ["a.png", "maps/legend.png"]
+
+
 def test_a_file_with_brackets_in_its_name_is_no_pattern(touch):
     folder = touch("a[1].png")
     assert names(str(folder / "a[1].png")) == ["a[1].png"]
@@ -96,6 +102,13 @@ def test_text_files_list_sources_beside_them_or_in_the_current_folder(touch, mon
         "absent.png",
     ]
     assert found[3].name == PurePath("d e.jpg")
+
+
+def test_a_line_that_finds_nothing_does_not_end_the_list(touch, monkeypatch):
+    folder = touch("a.png", "b.png")
+    (folder / "all.txt").write_text("a.png\nabsent/*.png\nall.txt\nb.png\n")
+    monkeypatch.chdir(folder)
+    assert names("all.txt") == ["a.png", "absent/*.png", "all.txt", "b.png"]
 
 
 def test_iterators_and_images_in_memory_are_sources(touch):
@@ -124,6 +137,9 @@ def test_sources_pass_through(touch):
         ("latin.txt", "latin.txt is no text in UTF-8"),
         ("folder", "no image in the folder folder; images end in .bmp, .jpeg"),
         (3.5, "got float"),
+        (True, "got bool"),
+        ("http://[x/y.png", "Invalid IPv6"),
+        ("ftp://x/y.png", "cannot fetch ftp://x/y.png: expected an http or https address"),
     ],
 )
 def test_what_cannot_be_searched_gives_one_failing_image(given, message, tmp_path, monkeypatch):

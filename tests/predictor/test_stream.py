@@ -94,10 +94,11 @@ def test_failing_sources_give_errors_and_the_rest_goes_on(predictor, pictures, t
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     five_channels = np.zeros((40, 48, 5), np.uint8)
     given = ["absent.png", tmp_path, five_channels, pictures[1], 3.5, torch.zeros(3, 40, 48)]
+    given.append("http://[x/y.png")
     results = list(predictor.stream(given))
     assert [isinstance(result, PredictionError) for result in results] == [
         *(True, True, True, False),
-        *(True, False, True, True),
+        *(True, False, True, True, True),
     ]
     messages = [str(result) for result in results if isinstance(result, PredictionError)]
     for message, part in zip(
@@ -109,6 +110,7 @@ def test_failing_sources_give_errors_and_the_rest_goes_on(predictor, pictures, t
             "5 channels",
             "got float",
             "got torch.float32",
+            "http://[x/y.png: Invalid IPv6",
         ],
         strict=True,
     ):
