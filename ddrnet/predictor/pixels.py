@@ -66,7 +66,7 @@ def _from_array(source: NDArray[Any] | Tensor) -> Tensor:
     if 0 in source.shape:
         raise ValueError(f"the image has no pixels: its shape is {tuple(source.shape)}")
     if isinstance(source, Tensor):
-        return source.detach().cpu()
+        return source.detach().to("cpu", copy=True)
     array = source[:, :, None] if source.ndim == 2 else source
     return torch.from_numpy(np.array(array)).permute(2, 0, 1)
 

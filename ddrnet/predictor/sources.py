@@ -114,6 +114,8 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
             raise origin
         frames = _frames(origin, every)
         if frames is None:
+            if isinstance(origin, np.ndarray | Tensor):  # the caller may reuse their memory
+                origin = origin.copy() if isinstance(origin, np.ndarray) else origin.clone()
             yield Pending(shown, name, partial(read_pixels, origin))
             return
         started = perf_counter()

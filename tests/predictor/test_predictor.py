@@ -72,6 +72,13 @@ def test_every_kind_of_source_gives_the_same(predictor, picture, tmp_path):
             assert result.source == (str(source) if named else "")
 
 
+def test_a_result_keeps_its_image_when_the_source_changes(predictor, picture):
+    tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)
+    result = predictor(tensor)
+    tensor.zero_()
+    assert np.array_equal(result.image, picture)
+
+
 def test_grey_pictures_are_repeated(predictor, picture):
     grey = picture[:, :, 0]
     expected = predictor(np.repeat(grey[:, :, None], 3, axis=2)).labels

@@ -122,6 +122,13 @@ def test_iterators_and_images_in_memory_are_sources(touch):
     assert source.origin is tensor
 
 
+def test_arrays_may_be_filled_again_before_they_are_read():
+    for buffer in (np.zeros((32, 40, 3), np.uint8), torch.zeros(3, 32, 40, dtype=torch.uint8)):
+        found = [image for source in find_sources(buffer) for image in images_of(source)]
+        buffer[:] = 9
+        assert found[0].read(3).max() == 0
+
+
 def test_sources_pass_through(touch):
     found = list(find_sources(touch("a.png", "b/c.png")))
     assert list(find_sources(found)) == found
