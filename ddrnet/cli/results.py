@@ -61,22 +61,23 @@ def name_results(sources: Sequence[Source], folder: Path) -> list[Path]:
     """Return the beginning of the names of each source's results, without suffixes.
 
     It is the name of the source, which holds the tree of its folder. It lacks the file extension,
-    except where two names would be equal without it. Where two sources have one name, all names are
-    paths below the deepest common folder.
+    except where two names would be equal without it, or a folder of other sources has that name: it
+    would also be the folder of the frames of a video. Where two sources have one name, all names
+    are paths below the deepest common folder.
 
     Raises:
-        ValueError: If the labels would overwrite one of the images.
+        ValueError: If a result would overwrite one of the images.
     """
     stems = [folder / name for name in _unique_names(sources)]
     inputs = {
         _identity(source.origin): source.origin
         for source in sources
-        if isinstance(source.origin, Path) and source.origin.exists()
+        if isinstance(source.origin, Path) and os.path.exists(source.origin)
     }
     everything = Wanted(color=True, confidence=True)
     for source, stem in zip(sources, stems, strict=True):
-        for path in everything.files(stem).values():
-            if path.exists() and _identity(path) in inputs:
+        for path in (*everything.files(stem).values(), stem.with_name(LEGEND)):
+            if os.path.exists(path) and _identity(path) in inputs:
                 raise ValueError(
                     f"the results of {source.origin} would overwrite the image "
                     f"{inputs[_identity(path)]}: choose another folder than {path.parent}"
@@ -194,13 +195,15 @@ def _unique_names(sources: Sequence[Source]) -> list[PurePath]:
     if len({_folded(name) for name in full}) < len(full):
         full = _below_common_folder(sources)
     taken: set[str] = set()
+    numbers: Counter[str] = Counter()
     for index, name in enumerate(full):
-        number = 1
         while _folded(full[index]) in taken:  # addresses that differ in the query, for example
-            number += 1
+            numbers[_folded(name)] += 1
+            number = numbers[_folded(name)] + 1
             full[index] = name.with_name(f"{name.stem}-{number}{name.suffix}")
         taken.add(_folded(full[index]))
     times = Counter(taken)
+    times.update({_folded(folder) for name in full for folder in name.parents})
     times.update(_folded(name.with_suffix("")) for name in full if name.suffix)
     return [
         name.with_suffix("") if times[_folded(name.with_suffix(""))] == 1 else name for name in full

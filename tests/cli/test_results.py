@@ -84,6 +84,17 @@ def test_addresses_with_one_name_are_numbered():
     assert stems(sources) == ["out/a", "out/a-2", "out/a-3"]
 
 
+def test_any_number_of_addresses_may_have_one_name():
+    sources = [Source(f"http://127.0.0.1/a.png?{n}", PurePath("a.png")) for n in range(20_000)]
+    assert stems(sources)[-1] == "out/a-20000"
+
+
+def test_frames_and_images_do_not_share_a_result():
+    paths = ["clip.webp", "clip/000000.png", "other/x/1.png", "other.mp4"]
+    sources = [Source(Path(path), PurePath(path)) for path in paths]
+    assert stems(sources) == ["out/clip.webp", "out/clip/000000", "out/other/x/1", "out/other.mp4"]
+
+
 @pytest.mark.parametrize(
     ("images", "expected"),
     [
@@ -120,6 +131,12 @@ def test_a_result_never_overwrites_an_image(touch):
     (folder / "link").symlink_to(folder)
     with pytest.raises(ValueError, match="choose another folder than"):
         name_results(images, folder / "link")
+
+
+def test_a_legend_never_overwrites_an_image(touch):
+    folder = touch("a.jpg", "legend.png")
+    with pytest.raises(ValueError, match=r"would overwrite the image .*legend\.png"):
+        name_results(list(find_sources(folder)), folder)
 
 
 def test_an_earlier_result_may_be_written_again(touch):
