@@ -12,7 +12,7 @@ from ddrnet.pretrained import hub
 from ddrnet.pretrained.card import model_card
 from ddrnet.pretrained.fetch import fetch_original, row_spec
 from ddrnet.pretrained.saved_model import CONFIG_NAME, WEIGHTS_NAME
-from ddrnet.pretrained.saving import CARD_NAME, write_folder
+from ddrnet.pretrained.saving import CARD_NAME, PREPROCESSOR_NAME, write_folder
 from ddrnet.weights.row import HubFile, WeightsRow
 
 
@@ -36,6 +36,7 @@ def mirror_files(row: WeightsRow, repo: str, cache_dir: StrPath | None = None) -
     return {
         WEIGHTS_NAME: weights.read_bytes(),
         CARD_NAME: card.encode(),
+        PREPROCESSOR_NAME: spec.preprocessor_json().encode(),
         CONFIG_NAME: spec.to_json().encode(),
     }
 

@@ -19,6 +19,12 @@ from ddrnet.weights.row import IMAGENET, Metric, Preprocessing, Task, WeightsRow
 
 LIBRARY = "ddrnet"
 
+MODEL_TYPE = "ddrnet"
+"""The `model_type` in `config.json`, by which transformers finds the classes of a model."""
+
+IMAGE_PROCESSOR = "DDRNetImageProcessor"
+"""The class by which transformers prepares images."""
+
 _SOME_CLASS = ClassLabel("road", (0, 0, 0))
 _SOME_METRIC = Metric("mIoU", 0.5, "CamVid", "val", (360, 480))
 _Row = TypeVar("_Row", ClassLabel, Metric)
@@ -199,7 +205,16 @@ class ModelSpec(PartialSpec):
         content = asdict(self) | {"config": self.config.to_dict()}
         order = ("architecture", "config", "num_classes", "in_chans", "aux_head", "upsample")
         first = {name: content.pop(name) for name in order}
-        return json.dumps({**own, **first, **content}, indent=2) + "\n"
+        return json.dumps({**own, **first, **content, "model_type": MODEL_TYPE}, indent=2) + "\n"
+
+    def preprocessor_json(self) -> str:
+        """Return the text of `preprocessor_config.json`, which transformers reads, and it alone."""
+        content = {
+            "image_processor_type": IMAGE_PROCESSOR,
+            "image_mean": self.preprocessing.mean,
+            "image_std": self.preprocessing.std,
+        }
+        return json.dumps(content, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, place: str) -> ModelSpec:
@@ -284,7 +299,8 @@ def _check_origin(content: Any, place: str) -> None:
 
 
 def _parsed(content: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {key: content[key] for key in content.keys() - {"library", "config_version"}}
+    foreign = {"library", "config_version", "model_type"}
+    plain = {key: content[key] for key in content.keys() - foreign}
     return plain | {
         "config": DDRNetConfig.from_dict(content["config"]),
         "classes": tuple(

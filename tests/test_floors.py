@@ -25,6 +25,7 @@ FLOORS = {
     "training": 9,
     "evaluation": 8,
     "exporting": 8,
+    "integrations": 8,
     "predictor": 7,
     "classification": 6,
     "factory": 6,
@@ -60,6 +61,7 @@ EXTRAS = {
     "predictor/segmentation.py": "supervision",
     "exporting": "export",
     "predictor/exported": "export",
+    "integrations/transformers": "transformers",
 }
 """Room, folder or file -> the extra that installs what only it imports."""
 

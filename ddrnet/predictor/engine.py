@@ -161,11 +161,24 @@ def prepare(model: DDRNet, images: Tensor) -> Tensor:
         ValueError: If the model has another number of channels.
     """
     weight = next(model.parameters())
-    images = images.to(weight.device)
-    if (model.in_chans, images.shape[1]) == (1, 3):
+    normalize = Normalize.from_model(model).to(weight.device)
+    return normalised(images.to(weight.device), normalize).to(weight.dtype)
+
+
+def normalised(images: Tensor, normalize: Normalize) -> Tensor:
+    """Return normalised images, float32.
+
+    Args:
+        images: (N, C, H, W), uint8 or floats from 0 to 255, on the device of `normalize`.
+        normalize: The normalisation; one of a single channel gets the luma of RGB.
+
+    Raises:
+        ValueError: If it has another number of channels.
+    """
+    if (len(normalize.mean), images.shape[1]) == (1, 3):
         luma = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
         images = (images * luma).sum(dim=1, keepdim=True)  # (N, 1, H, W) floats, 0-1, unrounded
     elif images.is_floating_point():
         images = images / 255
-    normalised: Tensor = Normalize.from_model(model).to(weight.device)(images)
-    return normalised.to(weight.dtype)
+    found: Tensor = normalize(images)
+    return found

@@ -18,6 +18,7 @@ from ddrnet.spec import ModelSpec
 from ddrnet.weights.row import Metric
 
 CARD_NAME = "README.md"
+PREPROCESSOR_NAME = "preprocessor_config.json"
 
 
 def save_pretrained(
@@ -34,7 +35,8 @@ def save_pretrained(
     The saved model is ready for use: its logits have the images' size, whatever `model.upsample`
     is, and the auxiliary head is left out unless `aux_head=True`. The folder gets
     `model.safetensors`, `config.json` (size, arguments, preprocessing, classes with their colours,
-    results) and a model card. Equal models give equal bytes.
+    results), a model card, and `preprocessor_config.json` for transformers. Equal models give
+    equal bytes.
 
     Args:
         model: The model.
@@ -153,5 +155,6 @@ def _contents(
     return {
         WEIGHTS_NAME: serialize(state),
         CARD_NAME: card.encode(),
+        PREPROCESSOR_NAME: spec.preprocessor_json().encode(),
         CONFIG_NAME: spec.to_json().encode(),
     }

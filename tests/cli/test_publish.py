@@ -38,7 +38,7 @@ def test_a_dry_run_twice_gives_the_same_bytes(slim, tmp_path, capsys):
         assert main(arguments + places) == 0
     first, second = (tmp_path / folder / slim.name for folder in "ab")
     names = sorted(path.name for path in first.iterdir())
-    assert names == ["README.md", "config.json", "model.safetensors"]
+    assert names == ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     digest = hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest()

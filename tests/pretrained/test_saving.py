@@ -73,7 +73,7 @@ def test_same_model_same_bytes(tuned_model, tmp_path):
     for folder in ("a", "b"):
         save_pretrained(model, tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == ["README.md", "config.json", "model.safetensors"]
+    assert names == ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
     for name in ("config.json", "model.safetensors"):
         first, second = (hashlib.sha256((tmp_path / x / name).read_bytes()) for x in "ab")
         assert first.digest() == second.digest()
