@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def is_clip(path: Path) -> bool:
-    """Return whether a path names a video that can be written."""
+    """Return whether a path names a video that can be written, and is no folder."""
     from ddrnet.predictor.video.encoding import FORMATS
 
-    return path.suffix.lower() in FORMATS
+    return path.suffix.lower() in FORMATS and not path.is_dir()
 
 
 def write_clip(
@@ -54,7 +54,7 @@ def write_clip(
     from ddrnet.predictor.video import VideoWriter, is_video
     from ddrnet.predictor.video.container import is_live
 
-    _check(args)
+    _check(args, sources, out)
     origin = sources[0].origin
     like = origin if len(sources) == 1 and is_video(origin) else None
     frames = _frames(sources, args.every, args.fps)
@@ -104,7 +104,7 @@ def _frames(sources: Sequence[Source], every: int, fps: Fraction) -> Iterator[Pe
             yield image._replace(time=position / fps)
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace, sources: Sequence[Source], out: Path) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError("one process writes a video: start ddrnet predict without torchrun")
     for option in ("legend", "confidence", "skip_existing", "no_overlay"):
@@ -113,6 +113,9 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is for a folder of results, not for the video {args.out}")
     if args.fps <= 0:
         raise ValueError(f"--fps is a number of frames per second above 0, got {args.fps}")
+    files = [source.origin for source in sources if isinstance(source.origin, Path)]
+    if out.exists() and any(os.path.exists(file) and out.samefile(file) for file in files):
+        raise ValueError(f"{out} would overwrite the video that it is made from")
 
 
 def _pixels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +92,7 @@ def _add_computing(group: Any) -> None:
     )
     group.add_argument(
         "--every",
-        type=int,
+        type=_positive,
         default=1,
         metavar="N",
         help="take each N-th frame of videos, animations and webcams (default: %(default)s)",
@@ -152,9 +153,7 @@ def run(args: argparse.Namespace) -> int:
     from ddrnet.cli.processes import any_of_all, joined, of_first, share
     from ddrnet.cli.results import Wanted, name_results
 
-    out = (args.out or _OUT).expanduser()
-    if out.exists() and not out.is_dir() and not is_clip(out):
-        raise NotADirectoryError(f"--out {out} is a file; the results need a folder")
+    out = _checked_out(args.out)
     with joined(args.device) as (device, _):
         sources = of_first(lambda: _distinct_sources(args.paths))
         stems = name_results(sources, out)
@@ -174,6 +173,22 @@ def run(args: argparse.Namespace) -> int:
                 return write_clip(args, sources, out, predictor, wanted, report, show)
             named = share(list(zip(sources, stems, strict=True)))
             return any_of_all(_segment(args, named, predictor, wanted, report, show))
+
+
+def _checked_out(given: Path | None) -> Path:
+    """Return the folder or the video for the results; raise an error if it can be neither."""
+    from ddrnet.cli.clips import is_clip
+    from ddrnet.predictor.video import VIDEO_SUFFIXES
+    from ddrnet.predictor.video.encoding import FORMATS
+
+    out = (given or _OUT).expanduser()
+    if is_clip(out) or out.is_dir():
+        return out
+    if out.exists():
+        raise NotADirectoryError(f"--out {out} is a file; the results need a folder")
+    if out.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f"--out {out}: videos are written as {', '.join(FORMATS)}")
+    return out
 
 
 def _predictor(args: argparse.Namespace, device: torch.device) -> Predictor:
@@ -273,6 +288,12 @@ def height_and_width(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
 def _distinct_sources(paths: Sequence[str]) -> list[Source]:
     """Return the sources on the command line, each once; raise the error if all are missing."""
     from ddrnet.predictor.sources import find_sources
@@ -280,13 +301,15 @@ def _distinct_sources(paths: Sequence[str]) -> list[Source]:
     given = [line for path in paths for line in (_stdin_lines() if path == "-" else [path])]
     found: dict[Any, Source] = {}
     for source in find_sources(given):
-        key = source.origin.resolve() if isinstance(source.origin, Path) else str(source.origin)
-        found.setdefault(key, source)
+        # Two links to one file are two images, whose results have names of their own.
+        path = isinstance(source.origin, Path)
+        key = os.path.abspath(source.origin) if path else str(source.origin)
+        found.setdefault((path, key), source)
     sources = list(found.values())
     if not sources:
         raise ValueError("no source was given: standard input is empty")
     first = sources[0].origin
-    missing = [isinstance(s.origin, Path) and not s.origin.exists() for s in sources]
+    missing = [isinstance(s.origin, Path) and not os.path.exists(s.origin) for s in sources]
     if all(missing):
         raise FileNotFoundError(f"there is no file or folder {first}")
     if all(isinstance(source.origin, Exception) for source in sources):

@@ -153,10 +153,13 @@ def test_options_that_do_not_fit_a_video_are_refused(
 def test_the_source_is_not_overwritten(streets, predict, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=streets, pts=range(6))
     before = clip.read_bytes()
-    code, _, errors = predict(clip, out="clip.mp4")
-    assert code == 1
-    assert "would overwrite the video" in errors
-    assert clip.read_bytes() == before
+    still = tmp_path / "still.png"
+    Image.fromarray(streets[0]).save(still)
+    for given in ([clip], [clip, still]):
+        code, _, errors = predict(*given, out="clip.mp4")
+        assert code == 1
+        assert "would overwrite the video" in errors
+        assert clip.read_bytes() == before
 
 
 def test_ctrl_c_ends_the_recording_of_a_camera(streets, predict, tmp_path, monkeypatch):

@@ -233,6 +233,34 @@ def test_an_icon_gets_labels_of_its_size(photo, predict, tmp_path):
     assert read(tmp_path / "out/street.labels.png").shape == (20, 20)
 
 
+def test_links_to_one_image_have_results_of_their_own(photo, predict, tmp_path):
+    photo.with_name("link.png").symlink_to("street.png")
+    photo.with_name("loop.png").symlink_to("loop.png")
+    code, _, errors = predict(photo.parent, photo, "--no-overlay")
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert "loop.png" in errors
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "street.labels.png",
+        "link.labels.png",
+    }
+
+
+def test_a_path_that_cannot_exist_is_reported_and_the_rest_is_done(photo, predict, tmp_path):
+    code, _, errors = predict("x" * 300, photo)
+    assert code == 1
+    assert "File name too long" in errors
+    assert (tmp_path / "out/street.labels.png").exists()
+
+
+def test_an_existing_folder_may_be_called_like_a_video(photo, checkpoint, tmp_path):
+    out = tmp_path / "clip.mp4"
+    out.mkdir()
+    command = ["predict", photo, "--checkpoint", checkpoint, "--out", out, "--device", "cpu"]
+    assert main([str(part) for part in command]) == 0
+    assert (out / "street.labels.png").exists()
+
+
 def test_images_of_the_same_name_do_not_share_a_result(photo, predict, tmp_path):
     (photo.parent / "street.bmp").write_bytes(encoded(RGB[::-1], "bmp"))
     (photo.parent / "night").mkdir()
@@ -281,7 +309,6 @@ def test_a_full_disk_is_one_line(photo, predict, monkeypatch):
     code, _, errors = predict(photo)
     assert code == 1
     assert re.fullmatch(r"ddrnet: error: \S*\.png: No space left on device\n", errors)
-    assert len(errors.splitlines()) == 1
 
 
 REFUSED = {
@@ -290,6 +317,10 @@ REFUSED = {
     "misspelt model": (("--model", "ddrnet23"), "did you mean ddrnet_23"),
     "no such checkpoint": (("--checkpoint", "no.pth"), "there is no checkpoint no.pth"),
     "out is a file": (("--out", __file__), "is a file; the results need a folder"),
+    "out is a video that cannot be written": (
+        ("--out", "streets.avi"),
+        "streets.avi: videos are written as .mp4, ",
+    ),
 }
 
 
@@ -498,6 +529,13 @@ def test_a_size_has_two_sides(photo, text, capsys):
     with pytest.raises(SystemExit):
         main(["predict", str(photo), f"--size={text}"])
     assert "expected HEIGHTxWIDTH such as 512x1024" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5"])
+def test_each_so_many_frames_is_a_number_from_1(photo, number, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", str(photo), f"--every={number}"])
+    assert "expected a whole number from 1 up" in capsys.readouterr().err
 
 
 class Window:
