@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from ddrnet import __version__
 from ddrnet.cli import benchmark, convert, data, demo, evaluate, export, predict, publish, train
 from ddrnet.cli import list as list_
+from ddrnet.cli.report import printable
 from ddrnet.errors import DDRNetError
 
 INTERRUPTED = 130
@@ -93,5 +94,4 @@ def _one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    words = " ".join(text.split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    return printable(" ".join(text.split()) or type(error).__name__)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddrnet.cli.report import Report, progress
+from ddrnet.cli.report import Report, printable, progress
 
 if TYPE_CHECKING:
     from ddrnet.cli.results import Wanted
@@ -88,7 +88,7 @@ def write_clip(
     if failure is not None:
         report.error(failure)
     summary = _summary(out, speeds, time.perf_counter() - started)
-    print(summary, file=sys.stderr if args.json else sys.stdout)
+    print(printable(summary), file=sys.stderr if args.json else sys.stdout)
     return int(failure is not None)
 
 

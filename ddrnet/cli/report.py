@@ -57,6 +57,7 @@ class Report:
             line = result.source + frame
             if files:
                 line += f" -> {files.get('overlay', next(iter(files.values())))}"
+            line = printable(line)
             if self.single and not frame:
                 shown = [c for c in result.classes if self.only is None or c.name in self.only]
                 line += "\n" + shares_table([shares.get(c.name, 0.0) for c in shown], shown)
@@ -68,11 +69,19 @@ class Report:
         """Print the error of an image."""
         from tqdm import tqdm
 
-        text = " ".join(str(error).split())
+        text = printable(" ".join(str(error).split()))
         if self.as_json:
             row = {"source": error.source, "frame": error.frame, "error": text}
             tqdm.write(json.dumps(row), file=sys.stdout)
         tqdm.write(f"ddrnet: error: {text}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that any terminal shows and that cannot steer a terminal.
+
+    Names of files may hold line breaks, escape sequences and bytes that are no text.
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def shares_table(shares: Sequence[float], classes: Sequence[ClassLabel]) -> str:

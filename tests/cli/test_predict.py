@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import os
 import re
 import socket
 
@@ -419,6 +420,23 @@ def test_one_line_for_each_of_many_images(photo, predict, tmp_path):
         r"\S+second\.png -> \S+second\.overlay\.png( +[a-z ]+ [<\d.]+%,?){1,4}", first
     )
     assert second.startswith(f"{photo} -> ")
+
+
+def test_any_name_of_a_file_is_printed_in_one_line(photo, predict, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"caf\xe9.png", b"two\nlines  \x1b[31m.png"):
+        (folder / os.fsdecode(name)).write_bytes(encoded(RGB, "png"))
+        (folder / os.fsdecode(b"cut " + name)).touch()
+    code, output, errors = predict(folder, "--no-overlay")
+    assert code == 1
+    assert [line.split(" -> ")[0] for line in output.splitlines()] == [
+        f"{folder}/caf\\udce9.png",
+        rf"{folder}/two\nlines  \x1b[31m.png",
+    ]
+    assert len(errors.splitlines()) == 2
+    assert errors.replace("\n", "").isprintable()
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_json_gives_a_line_per_image_and_error(photo, predict, tmp_path):
