@@ -39,6 +39,10 @@ MAX_PIXELS = 178_956_970
 _ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif"})
 """Other files are never opened to count their frames. Pages of a TIFF are no animation."""
 
+_USUAL_DURATION = 100
+"""Milliseconds of a frame that states none. Source: WebKit, ImageDecoderCG.cpp, which follows
+Firefox."""
+
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -149,6 +153,9 @@ def decode_frames(
 ) -> Iterator[tuple[Tensor, Fraction]]:
     """Yield every frame of an animation, (3, H, W) uint8 RGB, and when it appears, in seconds.
 
+    Frames are upright as the EXIF orientation says. A frame without a duration lasts 0.1 seconds,
+    as in browsers.
+
     Args:
         path: A file that `is_animation` accepts.
         max_pixels: The limit of pixels of a frame, as in `decode_image`.
@@ -166,8 +173,10 @@ def decode_frames(
                 image.seek(index)
             except EOFError:  # after the last frame; n_frames fails for damaged files
                 return
-            yield torch.from_numpy(_upright_pixels(image)).permute(2, 0, 1), time
-            time += Fraction(round(image.info.get("duration", 0)), 1000)
+            pixels = _upright_pixels(ImageOps.exif_transpose(image))
+            yield torch.from_numpy(pixels).permute(2, 0, 1), time
+            milliseconds = round(image.info.get("duration", 0)) or _USUAL_DURATION
+            time += Fraction(milliseconds, 1000)
 
 
 def is_animation(path: StrPath) -> bool:

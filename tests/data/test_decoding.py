@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddrnet.data import decoding
-from ddrnet.data.decoding import decode_image, decode_labels, image_size
+from ddrnet.data.decoding import decode_frames, decode_image, decode_labels, image_size
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -153,6 +153,29 @@ def test_exif_rotation_is_undone(tmp_path, suffix, orientation):
     path = saved(tmp_path, flat, suffix, exif=exif)
     decoded = hwc(decode_image(path))
     np.testing.assert_allclose(decoded.astype(int), np.rot90(flat, quarters), atol=60)
+
+
+def animation(path, **options):
+    frames = [Image.new("RGB", (40, 60), (50 * index, 0, 0)) for index in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    return list(decode_frames(path))
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_frames_are_upright(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = animation(tmp_path / f"a.{suffix}", duration=40, exif=exif, lossless=True)
+    assert [tuple(pixels.shape) for pixels, _ in frames] == [(3, 40, 60)] * 3
+    assert [int(pixels[0, 5, 5]) for pixels, _ in frames] == [0, 50, 100]
+
+
+@pytest.mark.parametrize(
+    ("durations", "times"), [(0, [0, 100, 200]), ([0, 40, 0], [0, 100, 140]), (7, [0, 7, 14])]
+)
+def test_a_frame_without_a_duration_lasts_a_tenth_of_a_second(tmp_path, durations, times):
+    frames = animation(tmp_path / "a.webp", duration=durations)
+    assert [1000 * time for _, time in frames] == times
 
 
 def test_16_bit_png_with_exif_rotation(tmp_path):
