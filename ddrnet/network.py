@@ -133,7 +133,7 @@ class DDRNet(Backbone):
                 statistics from a single value per channel.
         """
         self._check_images(images)
-        features, aux_features = self._features(images)
+        features, aux_features = self._features(self.stem(images))
         logits: Tensor = self.head(features)  # (N, K, H/8, W/8)
         if self.upsample:
             logits = upsample(logits, images.shape[-2:])  # (N, K, H, W)
@@ -156,14 +156,22 @@ class DDRNet(Backbone):
         """
         with _evaluating(self), torch.no_grad():
             self._check_images(images)
-            features, _ = self._features(images)
-            labels = upsample_argmax(self.head(features), images.shape[-2:])  # (N, H, W)
+            logits = self.logits_after_stem(self.stem(images))  # (N, K, H/8, W/8)
+            labels = upsample_argmax(logits, images.shape[-2:])  # (N, H, W)
         return labels.long()
 
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features of the head and of the auxiliary head, both at stride 8."""
+    def logits_after_stem(self, x: Tensor) -> Tensor:
+        """Compute logits (N, K, H/8, W/8) from the output of `stem`, (N, width, H/4, W/4)."""
+        logits: Tensor = self.head(self._features(x)[0])
+        return logits
+
+    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the head and of the auxiliary head, both at stride 8.
+
+        Args:
+            x: The output of the stem, (N, width, H/4, W/4).
+        """
         # Heights and widths are rounded up where a stride does not divide them.
-        x = self.stem(images)  # (N, width, H/4, W/4)
         for stage in self.trunk:
             x = F.relu(stage(x), inplace=True)  # in the end (N, 2 * width, H/8, W/8)
         low_res = high_res = aux_features = x

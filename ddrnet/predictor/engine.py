@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -11,6 +13,7 @@ from ddrnet.data.transforms import Normalize
 from ddrnet.fusing import fuse
 from ddrnet.labels import ClassLabel
 from ddrnet.network import DDRNet
+from ddrnet.predictor.strip_stem import StripStem
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """The dtype of weights and activations."""
@@ -51,7 +54,8 @@ class Engine(Protocol):
 class TorchEngine:
     """Runs a copy of a `DDRNet`; the caller's model stays as it is.
 
-    The copy has no auxiliary head, and its activations are stored with channels innermost.
+    The copy has no auxiliary head, and its activations are stored with channels innermost. On a
+    CPU, normalisation and stem are computed in strips of rows.
 
     Args:
         model: The network.
@@ -84,6 +88,10 @@ class TorchEngine:
         self.in_chans = network.in_chans
         self.batch_pixels = 1 if pick_device(device).type == "cpu" else _BATCH_PIXELS
         self._forward: Any = torch.compile(self.network) if compile else self.network
+        self._strip_stem: StripStem | None = None
+        if pick_device(device).type == "cpu" and not compile:  # torch would unroll the strips
+            stem = copy.deepcopy(self.network.stem)
+            self._strip_stem = StripStem(stem, partial(prepare, self.network))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -102,16 +110,20 @@ class TorchEngine:
 
     @torch.inference_mode()
     def prepared(self, images: Tensor) -> Tensor:
-        """Return normalised images as `logits` takes them.
+        """Return images as `logits` takes them: normalised, except on a CPU without `compile`.
 
         Args:
             images: (N, C, H, W), as for a call of the engine.
         """
+        if self._strip_stem is not None:
+            return images
         return prepare(self.network, images).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def logits(self, prepared: Tensor) -> Tensor:
         """Return the network's logits (N, K, ceil(H/8), ceil(W/8)), in its precision, unchecked."""
+        if self._strip_stem is not None:
+            return self.network.logits_after_stem(self._strip_stem(prepared))
         logits: Tensor = self._forward(prepared)
         return logits
 
