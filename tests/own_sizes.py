@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from ddrnet.variants import DDRNetConfig, FusionStage
 
+SMALL_CLASSIFIER = DDRNetConfig(4, (1, 1), ((16, 1), (16, 2), (32, 1)), dappm_width=8, head_width=8)
+
 
 def own_configs():
     """Sizes of every form, with few channels so that they build quickly."""

@@ -1,0 +1,3 @@
+"""The ImageNet classifier and feature extractor, a model in the sense of timm."""
+
+from ddrnet.classifier.imagenet import DDRNetClassifier as DDRNetClassifier
