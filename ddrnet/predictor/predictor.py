@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path, PurePath
@@ -85,6 +86,7 @@ class Predictor:
         )
         self.size = size
         self.tta = tta
+        self._turn = threading.Lock()
         self.confidence = confidence
         self._windows = None if window is None else Windows(lambda part: self.engine(part), window)
 
@@ -149,13 +151,14 @@ class Predictor:
 
     def _segment(self, reads: Sequence[Read]) -> list[Segmentation]:
         """Segment images of one size together."""
-        started = time.perf_counter()
         pixels = [read.pixels for read in reads]  # each (C, H, W)
         images = torch.stack(pixels) if len(pixels) > 1 else pixels[0][None]
         size = images.shape[2:]
-        seen = resized(images, self.size or size)
-        maps = views(self._logits, seen, self.tta or (1.0,), flip=self.tta is not None)
-        computed = time.perf_counter()
+        with self._turn:  # a stream computes the labels of one batch beside the next network
+            started = time.perf_counter()
+            seen = resized(images, self.size or size)
+            maps = views(self._logits, seen, self.tta or (1.0,), flip=self.tta is not None)
+            computed = time.perf_counter()
         found = label_maps(maps, size, self.confidence)  # (N, H, W)
         labels = found.labels.cpu().numpy()
         confidence = None if found.confidence is None else found.confidence.cpu().numpy()

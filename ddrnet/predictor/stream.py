@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
 from torch import OutOfMemoryError, Tensor
@@ -23,6 +23,9 @@ AHEAD = 2
 
 READERS = AHEAD + 2
 """Threads that read images at a time: of images that wait, of the one before, of the one behind."""
+
+COMPUTING = 2
+"""Batches that are computed at a time."""
 
 LONGEST_WAIT = 5.0
 """Seconds that closing waits for sources that give nothing, such as a silent camera."""
@@ -58,14 +61,16 @@ def stream(
 
     Args:
         pending: The images. A thread draws them.
-        segment: Called in another thread.
+        segment: Called in two threads, so that the labels of one batch are computed beside the
+            network of the next.
         channels: Channels that the model reads.
         batch_pixels: Consecutive images of one size are segmented together while they have no more
             pixels than that.
     """
     readers: deque[threading.Thread] = deque(maxlen=READERS)  # older ones have ended
     reads = Ahead(_reads(pending, channels, readers), AHEAD)
-    results = Ahead(_results(reads, segment, batch_pixels), AHEAD)
+    computing = ThreadPoolExecutor(COMPUTING, "ddrnet-compute")
+    results = Ahead(_results(reads, segment, batch_pixels, computing), AHEAD)
 
     def end() -> None:
         """Stop all threads, then wait for them together."""
@@ -74,10 +79,12 @@ def stream(
         latest = time.monotonic() + LONGEST_WAIT
         for thread in (reads.thread, results.thread, *readers):
             thread.join(max(0.0, latest - time.monotonic()))
+        computing.shutdown(cancel_futures=True)
 
     atexit.register(end)  # Python must not exit while a thread computes
     try:
-        yield from results
+        for batch in results:
+            yield from batch.result()
         reads.check()
         results.check()
     finally:
@@ -184,9 +191,12 @@ def _reads(
 
 
 def _results(
-    reads: Ahead[tuple[Pending, Future[Read]]], segment: Segment, batch_pixels: int
-) -> Generator[Segmentation | PredictionError, None, None]:
-    """Yield the result of each image; images of one size that wait are segmented together."""
+    reads: Ahead[tuple[Pending, Future[Read]]],
+    segment: Segment,
+    batch_pixels: int,
+    computing: ThreadPoolExecutor,
+) -> Generator[Future[list[Segmentation | PredictionError]], None, None]:
+    """Yield the results of each batch; images of one size that wait are segmented together."""
     batch: list[Read] = []
     for pending, future in reads:
         error = future.exception()
@@ -194,18 +204,18 @@ def _results(
             raise error
         image = None if error is not None else future.result()
         if batch and (image is None or image.pixels.shape != batch[0].pixels.shape):
-            yield from _segmented(batch, segment)
+            yield computing.submit(_segmented, batch, segment)
             batch = []
         if image is not None:
             batch.append(image)
             is_full = (len(batch) + 1) * image.pixels[0].numel() > batch_pixels
             if is_full or not reads.has_next():  # a camera gives its next frame much later
-                yield from _segmented(batch, segment)
+                yield computing.submit(_segmented, batch, segment)
                 batch = []
         elif error is not None:
-            yield _failed(pending, error)
+            yield computing.submit(lambda failed: [failed], _failed(pending, error))
     if batch:
-        yield from _segmented(batch, segment)
+        yield computing.submit(_segmented, batch, segment)
 
 
 def _segmented(batch: Sequence[Read], segment: Segment) -> list[Segmentation | PredictionError]:
