@@ -18,6 +18,12 @@ from ddrnet.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SLIM = "ddrnet_23_slim"
+NEWER = {
+    "integrations.transformers": ("transformers", "5.24"),
+    "import albumentations": ("albumentations", "2.0.8"),
+    "import datasets": ("datasets", "5.2"),
+}
+"""Text in a snippet -> what it needs, beyond the oldest versions of the other dependencies."""
 
 
 def fences(language):
@@ -71,8 +77,9 @@ def write_own_data(root, split):
 
 @pytest.mark.parametrize("code", list(fences("python")))
 def test_python_runs(code):
-    if "integrations.transformers" in code:
-        pytest.importorskip("transformers", minversion="5.24")
+    for text, (library, version) in NEWER.items():
+        if text in code:
+            pytest.importorskip(library, minversion=version)
     exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
 
 

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddrnet.labels import class_labels
@@ -73,6 +74,37 @@ def test_supervision_draws_the_detections(result):
     assert not np.array_equal(drawn, scene)
     without = Segmentation(result.image, LABELS, CLASSES).to_supervision()
     assert without.confidence is None
+
+
+@pytest.mark.parametrize(
+    "annotator",
+    ["MaskAnnotator", "PolygonAnnotator", "HaloAnnotator", "BoxAnnotator", "LabelAnnotator"],
+)
+def test_the_annotators_of_supervision_draw_inside_the_image(annotator):
+    supervision = pytest.importorskip("supervision")
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:50, 30:70] = 1
+    image = np.full((60, 80, 3), 90, np.uint8)
+    detections = Segmentation(image, labels, CLASSES).to_supervision()
+    sky = detections[detections.class_id == 1]
+    drawn = getattr(supervision, annotator)().annotate(image.copy(), sky)
+    assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
+    assert not np.array_equal(drawn, image)
+    assert sky.area.tolist() == [30 * 40]
+
+
+def test_labels_fit_torchmetrics():
+    classification = pytest.importorskip("torchmetrics.classification")
+    target = torch.tensor([[0, 0, 1, 1], [1, 255, 0, 1]])
+    metric = classification.MulticlassJaccardIndex(num_classes=2, ignore_index=255)
+    found = metric(torch.from_numpy(LABELS), target)
+    counted = target != 255
+    predicted, true = torch.from_numpy(LABELS)[counted], target[counted]
+    shares = [
+        ((predicted == k) & (true == k)).sum() / ((predicted == k) | (true == k)).sum()
+        for k in (0, 1)
+    ]
+    assert found == pytest.approx(float(sum(shares) / 2))
 
 
 def test_without_supervision_the_extra_is_named(result, monkeypatch):
