@@ -72,8 +72,11 @@ def stream(
     computing = ThreadPoolExecutor(COMPUTING, "ddrnet-compute")
     results = Ahead(_results(reads, segment, batch_pixels, computing), AHEAD)
 
+    ended = threading.Event()
+
     def end() -> None:
         """Stop all threads, then wait for them together."""
+        ended.set()
         reads.stop()
         results.stop()
         latest = time.monotonic() + LONGEST_WAIT
@@ -88,8 +91,9 @@ def stream(
         reads.check()
         results.check()
     finally:
-        atexit.unregister(end)
-        end()
+        if not ended.is_set():  # else Python exits, and modules may be gone
+            atexit.unregister(end)
+            end()
 
 
 class _End:
