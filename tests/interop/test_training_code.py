@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 
+import children
 import pytest
 import torch
 from process_group import run_in_group
@@ -144,15 +145,6 @@ def test_copies_keep_weights_description_and_modes(copied, aux_head):
     assert not any(m.training for m in again.train().modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def predict_in_child(model, images, results):
-    results.put(model.predict(images).tolist())
-
-
-def change_in_child(model):
-    with torch.no_grad():
-        model.head.conv2.bias.fill_(7)
-
-
 def in_child(function, *arguments):
     process = torch.multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
@@ -166,9 +158,9 @@ def test_spawned_processes_share_a_model():
     images = torch.randn(1, 3, 64, 64)
     results = torch.multiprocessing.get_context("spawn").SimpleQueue()
     expected = model.predict(images)
-    in_child(predict_in_child, model, images, results)
+    in_child(children.predict, model, images, results)
     assert results.get() == expected.tolist()
-    in_child(change_in_child, model)
+    in_child(children.change, model)
     assert torch.equal(model.head.conv2.bias, torch.full((19,), 7.0))
 
 
