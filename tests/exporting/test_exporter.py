@@ -164,9 +164,7 @@ def test_wrong_arguments_say_what_is_expected(arguments, error, words, tmp_path,
 @pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(tmp_path, exported):
     ddrnet.export(nano(), tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == exported(
-        "nano.labels.onnx", output="labels"
-    ).read_bytes()
+    assert (tmp_path / "again.onnx").read_bytes() == exported("nano.labels.onnx").read_bytes()
 
 
 @pytest.mark.slow
