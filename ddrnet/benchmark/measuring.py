@@ -29,8 +29,13 @@ from ddrnet.weights.row import Metric
 logger = logging.getLogger(__name__)
 
 STEPS = ("network", "labels", "end_to_end")
-"""The network alone, from prepared images to logits at stride 8; labels from logits, by upsampling
-and argmax; and the whole way from an image file to a label file, with all that lies between."""
+"""The network alone, from prepared images to logits at stride 8 (on a CPU, normalisation is a part
+of the predictor's network); labels from logits, by upsampling and argmax; and the whole way from an
+image file to a label file."""
+
+PROCESSOR = "processor"
+"""The time that all threads of this process work from file to file. Other work on the machine
+changes it less than it changes the time by the clock."""
 
 _STREET_SEED = 2101_06085
 """Base seed of the street, which no weights were trained on."""
@@ -91,7 +96,7 @@ class Row:
         way: The pipeline.
         batch_norms: The number of BatchNorm layers that are computed; None if unknown.
         first_seconds: Seconds of the first call, which compiles if that was asked for.
-        times: Step -> times.
+        times: Step, or `PROCESSOR`, -> times.
         times_faster: The median from file to file of the plain pipeline, divided by this one's.
         different: The share of pixels whose label differs from the plain pipeline's, 0-1.
         peak_mib: Peak memory of a process of its own; None if it was not measured.
@@ -136,7 +141,14 @@ def measure(plan: Plan) -> Iterator[Row]:
             torch.set_num_threads(threads_before)
 
 
-def milliseconds(call: Callable[[], Any], device: torch.device) -> float:
+class Duration(NamedTuple):
+    """Milliseconds by the clock, and those that the threads of this process worked."""
+
+    wall: float
+    processor: float
+
+
+def time_call(call: Callable[[], Any], device: torch.device) -> Duration:
     """Return the time of a call, until the device has done its work.
 
     On CUDA, events on the device mark the beginning and the end.
@@ -146,15 +158,16 @@ def milliseconds(call: Callable[[], Any], device: torch.device) -> float:
         start, end = new_event(enable_timing=True), new_event(enable_timing=True)
         torch.cuda.synchronize(device)
         start.record()
-        call()
+    started, worked = time.perf_counter(), time.process_time()
+    call()
+    if device.type == "cuda":
         end.record()
         end.synchronize()
-        return float(start.elapsed_time(end))
-    started = time.perf_counter()
-    call()
-    if device.type != "cpu":
+    elif device.type != "cpu":
         torch.accelerator.synchronize(device)
-    return 1000 * (time.perf_counter() - started)
+    seconds, work = time.perf_counter() - started, time.process_time() - worked
+    wall = float(start.elapsed_time(end)) if device.type == "cuda" else 1000 * seconds
+    return Duration(wall, 1000 * work)
 
 
 class _Group:
@@ -191,11 +204,17 @@ class _Group:
     def rows(self) -> Iterator[Row]:
         """Warm up, measure each step in turns, compare the label files, measure memory."""
         first = {way: self._first_call(way) for way in self.pipelines}
-        times = {step: self._in_turns(step) for step in STEPS}
+        durations = {step: self._in_turns(step) for step in STEPS}
+        times = {
+            way: {
+                **{step: Times(tuple(d.wall for d in durations[step][way])) for step in STEPS},
+                PROCESSOR: Times(tuple(d.processor for d in durations["end_to_end"][way])),
+            }
+            for way in self.pipelines
+        }
         labels = {way: np.asarray(Image.open(self._file(way))) for way in self.pipelines}
         plain = Way()
         for way, pipeline in self.pipelines.items():
-            end_to_end = times["end_to_end"]
             yield Row(
                 model=self.subject.name,
                 weights=self.weights,
@@ -205,8 +224,8 @@ class _Group:
                 way=way,
                 batch_norms=pipeline.batch_norms,
                 first_seconds=first[way],
-                times={step: times[step][way] for step in STEPS},
-                times_faster=end_to_end[plain].median / end_to_end[way].median,
+                times=times[way],
+                times_faster=times[plain]["end_to_end"].median / times[way]["end_to_end"].median,
                 different=float((labels[way] != labels[plain]).mean()),
                 peak_mib=peak_mib(self.subject, way, self.picture, self.plan.device, self.threads),
             )
@@ -217,18 +236,18 @@ class _Group:
     def _first_call(self, way: Way) -> float:
         """Return the seconds of the first call of a pipeline, then warm it up with a second one."""
         segment = partial(self.pipelines[way].segment, self.picture, self._file(way))
-        seconds = milliseconds(segment, self.plan.device) / 1000
+        seconds = time_call(segment, self.plan.device).wall / 1000
         segment()
         return seconds
 
-    def _in_turns(self, step: str) -> dict[Way, Times]:
+    def _in_turns(self, step: str) -> dict[Way, list[Duration]]:
         """Return the times of one step of each way."""
         calls = {way: self._call(step, way) for way in self.pipelines}
-        found: dict[Way, list[float]] = {way: [] for way in calls}
+        found: dict[Way, list[Duration]] = {way: [] for way in calls}
         for _ in range(self.plan.repeats):
             for way, call in calls.items():
-                found[way].append(milliseconds(call, self.plan.device))
-        return {way: Times(tuple(values)) for way, values in found.items()}
+                found[way].append(time_call(call, self.plan.device))
+        return found
 
     def _call(self, step: str, way: Way) -> Callable[[], Any]:
         """Return a call of one step, on inputs that lie ready; it has been called once."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ddrnet.benchmark.conditions import Conditions
-from ddrnet.benchmark.measuring import STEPS, Row, Times
+from ddrnet.benchmark.measuring import PROCESSOR, STEPS, Row, Times
 from ddrnet.benchmark.pipelines import PLAIN, Way
 from ddrnet.files import StrPath
 from ddrnet.weights.row import Metric
 
 HEADER = (
     *("model", "size", "threads", "way", "network ms", "labels ms", "file to file ms"),
-    *("times faster", "pixels that differ", "peak MiB"),
+    *("times faster", "processor ms", "pixels that differ", "peak MiB"),
 )
 
 NUMBERS = HEADER[4:]
@@ -34,6 +34,7 @@ def cells(row: Row) -> tuple[str, ...]:
         str(row.way),
         *(_milliseconds(row.times[step]) for step in STEPS),
         f"{row.times_faster:.2f}",
+        _milliseconds(row.times[PROCESSOR]),
         "0" if row.different == 0 else f"{row.different:.1e}",
         "not measured" if row.peak_mib is None else f"{row.peak_mib:.0f}",
     )
@@ -108,7 +109,7 @@ def _row(
         published=None if published is None else Metric(**published),
         size=(size[0], size[1]),
         way=Way(**way),
-        times={step: Times(tuple(times[step][0])) for step in STEPS},
+        times={step: Times(tuple(times[step][0])) for step in (*STEPS, PROCESSOR)},
         **others,
     )
 

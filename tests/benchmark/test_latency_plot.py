@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from ddrnet.benchmark.latency_plot import draw_latency
-from ddrnet.benchmark.measuring import STEPS, Row, Times
+from ddrnet.benchmark.measuring import PROCESSOR, STEPS, Row, Times
 from ddrnet.benchmark.pipelines import Way
 from ddrnet.errors import DDRNetError
 from ddrnet.registry import get_weights
@@ -22,7 +22,7 @@ def row(model="ddrnet_23_slim", published=SLIM, threads=1, way=None, millisecond
         way=way or Way(),
         batch_norms=1,
         first_seconds=1.0,
-        times={step: Times((milliseconds,)) for step in STEPS},
+        times={step: Times((milliseconds,)) for step in (*STEPS, PROCESSOR)},
         times_faster=1.0,
         different=0.0,
         peak_mib=None,

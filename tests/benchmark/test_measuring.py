@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from PIL import Image
 
 import ddrnet
 from ddrnet.benchmark import measuring
-from ddrnet.benchmark.measuring import STEPS, Plan, Times, measure
+from ddrnet.benchmark.measuring import PROCESSOR, STEPS, Duration, Plan, Times, measure
 from ddrnet.benchmark.pipelines import PredictorPipeline, Way
 from ddrnet.benchmark.subject import Subject
 from ddrnet.errors import DDRNetError
@@ -41,7 +43,7 @@ def test_every_combination_gives_a_row():
     ]
     for row in rows:
         assert row.model == row.weights == NANO.name
-        assert list(row.times) == list(STEPS)
+        assert list(row.times) == [*STEPS, PROCESSOR]
         assert all(len(times.milliseconds) == 2 for times in row.times.values())
         assert all(min(times.milliseconds) > 0 for times in row.times.values())
         assert row.first_seconds > 0
@@ -80,9 +82,9 @@ def test_the_ways_take_turns(monkeypatch):
     def note(call, device):
         calls.append(type(call.func.__self__).__name__)
         call()
-        return 1.0
+        return Duration(1.0, 1.0)
 
-    monkeypatch.setattr(measuring, "milliseconds", note)
+    monkeypatch.setattr(measuring, "time_call", note)
     list(measure(plan(repeats=3)))
     assert calls == ["PlainPipeline", "PredictorPipeline"] * (1 + 3 * len(STEPS))
 
@@ -133,4 +135,12 @@ def test_times_have_a_median_and_quartiles(values, median, quartiles):
 
 def test_a_call_is_timed(device):
     matrix = torch.ones(64, 64, device=device)
-    assert 0 < measuring.milliseconds(lambda: matrix @ matrix, device) < 60_000
+    wall, processor = measuring.time_call(lambda: matrix @ matrix, device)
+    assert 0 < wall < 60_000
+    assert processor >= 0
+
+
+def test_waiting_takes_time_but_no_processor(device):
+    wall, processor = measuring.time_call(lambda: time.sleep(0.2), device)
+    assert wall >= 199
+    assert processor < wall

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddrnet.benchmark.conditions import Conditions, processor_name
-from ddrnet.benchmark.measuring import STEPS, Row, Times
+from ddrnet.benchmark.measuring import PROCESSOR, STEPS, Row, Times
 from ddrnet.benchmark.pipelines import Way
 from ddrnet.benchmark.report import HEADER, cells, markdown, notes, read_rows, to_json
 from ddrnet.registry import get_weights
@@ -22,7 +22,7 @@ def row(**changes):
         "way": Way("torch", "bfloat16", True),
         "batch_norms": 12,
         "first_seconds": 61.7,
-        "times": {step: Times((1234.4, 10.0, 2000.0)) for step in STEPS},
+        "times": {step: Times((1234.4, 10.0, 2000.0)) for step in (*STEPS, PROCESSOR)},
         "times_faster": 2.345,
         "different": 4.77e-7,
         "peak_mib": 512.3,
@@ -34,7 +34,7 @@ def test_a_row_shows_what_was_measured():
     assert cells(row()) == (
         *("ddrnet_23_slim", "1024 x 2048", "2", "torch bfloat16 compiled"),
         *["1234 (622-1617)"] * 3,
-        *("2.35", "4.8e-07", "512"),
+        *("2.35", "1234 (622-1617)", "4.8e-07", "512"),
     )
 
 
