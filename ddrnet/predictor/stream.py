@@ -30,8 +30,8 @@ COMPUTING = 2
 LONGEST_WAIT = 5.0
 """Seconds that closing waits for sources that give nothing, such as a silent camera."""
 
-FAILURES = (OSError, ValueError, TypeError, ImportError, DDRNetError, OutOfMemoryError)
-"""Errors that concern one image; the other images are still segmented."""
+FAILURES = (OSError, ValueError, TypeError, ImportError, DDRNetError)
+"""Errors that concern one image, like those of memory; the other images are still segmented."""
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ def _results(
     batch: list[Read] = []
     for pending, future in reads:
         error = future.exception()
-        if error is not None and not isinstance(error, FAILURES):
+        if error is not None and not isinstance(error, FAILURES) and not _is_of_memory(error):
             raise error
         image = None if error is not None else future.result()
         if batch and (image is None or image.pixels.shape != batch[0].pixels.shape):
@@ -226,10 +226,18 @@ def _segmented(batch: Sequence[Read], segment: Segment) -> list[Segmentation | P
     """Segment a batch; if that fails, each image alone."""
     try:
         return list(segment(batch))
-    except FAILURES as error:
+    except (*FAILURES, MemoryError, RuntimeError) as error:
+        if not isinstance(error, FAILURES) and not _is_of_memory(error):
+            raise
         if len(batch) == 1:
             return [_failed(batch[0].pending, error)]
     return [result for image in batch for result in _segmented([image], segment)]
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice; on a CPU torch raises a bare RuntimeError."""
+    is_of_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return is_of_cpu or isinstance(error, MemoryError | OutOfMemoryError)
 
 
 def _failed(pending: Pending, error: BaseException) -> PredictionError:
@@ -237,6 +245,8 @@ def _failed(pending: Pending, error: BaseException) -> PredictionError:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if _is_of_memory(error):
+        text = f"memory does not suffice; windows need less (window=, --window): {text}"
     place = pending.source or "image in memory"
     if pending.frame is not None:
         place = f"{place}, frame {pending.frame}"

@@ -188,6 +188,19 @@ def test_an_error_of_the_iterator_itself_reaches_the_caller(predictor, counting)
         next(results)
 
 
+@pytest.mark.parametrize("allocate", [torch.empty, bytearray])
+def test_an_image_that_memory_cannot_hold_fails_alone(predictor, counting, monkeypatch, allocate):
+    engine = counting()
+
+    def compute(images):
+        return allocate(1 << 60) if images.shape[2] == 48 else engine(images)
+
+    monkeypatch.setattr(predictor, "_logits", compute)
+    first, second, third = predictor.stream([numbered(1), numbered(2, (48, 48)), numbered(3)])
+    assert (first.labels[0, 0], third.labels[0, 0]) == (1, 3)
+    assert "memory does not suffice; windows need less (window=, --window): " in str(second)
+
+
 def test_an_error_of_the_library_itself_is_not_hidden(predictor, monkeypatch):
     monkeypatch.setattr(predictor, "_segment", lambda reads: 1 / 0)
     with pytest.raises(ZeroDivisionError):
