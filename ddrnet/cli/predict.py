@@ -323,11 +323,14 @@ def _stdin_lines() -> list[str]:
 
 def _known(names: Sequence[str] | None, classes: Sequence[ClassLabel]) -> Sequence[str] | None:
     """Return class names as the model spells them; raise ValueError for unknown ones."""
-    spelt = {label.name.casefold(): label.name for label in classes}
-    unknown = [name for name in names or () if name.casefold() not in spelt]
+    if names is None:
+        return None
+    exact = {label.name: label.name for label in classes}
+    spelt = {name.casefold(): name for name in exact} | exact
+    known = {name: spelt.get(name, spelt.get(name.casefold())) for name in names}
+    unknown = [name for name, spelling in known.items() if spelling is None]
     if unknown:
         raise ValueError(
-            f"--classes: the model has no class {', '.join(unknown)}; it has "
-            f"{', '.join(spelt.values())}"
+            f"--classes: the model has no class {', '.join(unknown)}; it has {', '.join(exact)}"
         )
-    return None if names is None else [spelt[name.casefold()] for name in names]
+    return [spelling for spelling in known.values() if spelling is not None]

@@ -465,6 +465,15 @@ def test_only_the_named_classes_are_shown(photo, predict, tmp_path):
     assert "the model has no class roda; it has road, sidewalk" in errors
 
 
+def test_of_classes_that_differ_in_case_the_named_one_is_shown(photo, predict, tmp_path):
+    model = ddrnet.create_model(NANO, class_names=["Road", "road"])
+    ddrnet.save_pretrained(model, tmp_path / "saved")
+    weights = ("--model", tmp_path / "saved")
+    for name in ("Road", "road"):
+        _, output, _ = predict(photo, "--classes", name, "--json", weights=weights)
+        assert list(json.loads(output)["shares"]) == [name]
+
+
 def test_existing_results_are_skipped(photo, predict, tmp_path):
     (photo.parent / "second.png").write_bytes(encoded(RGB[::-1], "png"))
     predict(photo.parent)
