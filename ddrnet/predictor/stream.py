@@ -22,7 +22,7 @@ AHEAD = 2
 """Results that wait for the caller, and images that are read ahead."""
 
 READERS = AHEAD + 2
-"""Threads that read images at a time: of images that wait, of the one before, of the one behind."""
+"""The most images that are read at a time: those that wait, and one in each thread beside them."""
 
 COMPUTING = 2
 """Batches that are computed at a time."""
