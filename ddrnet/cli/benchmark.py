@@ -29,14 +29,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=[OFFLINE_MODEL],
         metavar="NAME",
-        help="names, folders of saved models, or checkpoint files (default: %(default)s)",
+        help="names, folders of saved models, or checkpoint files "
+        f"(default without --random-weights: {OFFLINE_MODEL})",
     )
     parser.add_argument(
         "--random-weights",
-        action="store_true",
-        help="measure without weights; the labels mean nothing",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="measure these models too, without trained weights; their labels mean nothing",
     )
     parser.add_argument(
         "--sizes",
@@ -73,6 +75,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="calls of each step (default: %(default)s)",
     )
+    _add_outputs(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the measurements go."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every time to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     parser.add_argument(
@@ -81,7 +89,6 @@ def add_parser(subparsers: Any) -> None:
         metavar="PNG",
         help="draw published mIoU over latency in this file; needs the extra plot",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,11 +134,13 @@ def _plan(args: argparse.Namespace) -> Plan:
     for path in filter(None, (args.json, args.plot)):
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+    models = args.models or ([] if args.random_weights else [OFFLINE_MODEL])
     sizes = args.sizes or [(1024, 2048)]
     if args.image is not None and not args.sizes:
         sizes = [tuple(decode_image(args.image).shape[1:])]
     return Plan(
-        subjects=[Subject(name, args.random_weights) for name in dict.fromkeys(args.models)],
+        subjects=[Subject(name) for name in dict.fromkeys(models)]
+        + [Subject(name, random_weights=True) for name in dict.fromkeys(args.random_weights)],
         sizes=list(dict.fromkeys(sizes)),
         ways=[
             Way(backend, precision, compiled)

@@ -48,10 +48,16 @@ def test_a_given_picture_keeps_its_size(tmp_path, capsys):
 
 
 def test_random_weights_are_loud(capsys):
-    assert run("--random-weights", "--models", "ddrnet_23_nano", *TINY[2:]) == 0
+    assert run("--random-weights", "ddrnet_23_nano", *TINY[2:]) == 0
     captured = capsys.readouterr()
     assert "RANDOM WEIGHTS" in captured.err
     assert captured.out.count("RANDOM WEIGHTS") == 3
+
+
+def test_trained_and_random_weights_stand_in_one_table(capsys):
+    assert run(*TINY, "--random-weights", "ddrnet_23_nano") == 0
+    rows = capsys.readouterr().out.splitlines()[-4:]
+    assert ["RANDOM" in row for row in rows] == [False, False, True, True]
 
 
 def test_rows_measured_before_an_error_are_kept(tmp_path, capsys):
