@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,7 +107,7 @@ class Predictor:
         started = time.perf_counter()
         pixels = read_pixels(source, self.engine.in_chans)  # (C, H, W)
         shown = str(source) if isinstance(source, str | Path) else ""
-        pending = Pending(shown, PurePath(), lambda channels: pixels)
+        pending = Pending(shown, lambda channels: pixels)
         return self._segment([Read(pending, pixels, 1000 * (time.perf_counter() - started))])[0]
 
     def stream(

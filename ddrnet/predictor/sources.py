@@ -53,7 +53,6 @@ class Pending(NamedTuple):
 
     Attributes:
         source: Its path or address; "" for images in memory.
-        name: The name of the source.
         read: Returns (C, H, W) uint8 for the number of channels that a model reads.
         frame: The number of the frame in a video or an animation, from 0; else None.
         time: When the frame is shown, in seconds; else None.
@@ -61,7 +60,6 @@ class Pending(NamedTuple):
     """
 
     source: str
-    name: PurePath
     read: Callable[[int], Tensor]
     frame: int | None = None
     time: Fraction | None = None
@@ -81,7 +79,7 @@ def find_sources(given: Any) -> Iterator[Source]:
     Yields:
         The sources; an item that cannot be searched gives one whose image raises the error.
     """
-    single = isinstance(given, str | os.PathLike | int | Image.Image | np.ndarray | Tensor)
+    single = isinstance(given, str | os.PathLike | int | Image.Image | np.ndarray | Tensor | Source)
     for item in [given] if single else given:
         try:
             lines = _lines(Path(item).expanduser()) if _is_list(item) else [item]
@@ -116,16 +114,16 @@ def images_of(source: Source, *, every: int = 1) -> Iterator[Pending]:
         if frames is None:
             if isinstance(origin, np.ndarray | Tensor):  # the caller may reuse their memory
                 origin = origin.copy() if isinstance(origin, np.ndarray) else origin.clone()
-            yield Pending(shown, name, partial(read_pixels, origin))
+            yield Pending(shown, partial(read_pixels, origin))
             return
         started = perf_counter()
         for frame, time, pixels in frames:
             read = partial(read_pixels, pixels)
             milliseconds = 1000 * (perf_counter() - started)
-            yield Pending(shown, name, read, frame, time, milliseconds)
+            yield Pending(shown, read, frame, time, milliseconds)
             started = perf_counter()
     except (OSError, ValueError, DDRNetError) as error:
-        yield Pending(shown, name, partial(_fail, error), None if frame is None else frame + 1)
+        yield Pending(shown, partial(_fail, error), None if frame is None else frame + 1)
 
 
 def _frames(

@@ -5,7 +5,6 @@ import textwrap
 import threading
 import time
 from itertools import count
-from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -232,8 +231,8 @@ def test_closing_waits_no_longer_for_a_download_that_hangs(predictor, monkeypatc
         assert arrived.wait(60)
         return torch.zeros(channels, 40, 48, dtype=torch.uint8)
 
-    quick = Pending("", PurePath(), lambda channels: torch.zeros(3, 40, 48, dtype=torch.uint8))
-    results = predictor.stream_pending([quick, *[Pending("", PurePath(), read)] * 3])
+    quick = Pending("", lambda channels: torch.zeros(3, 40, 48, dtype=torch.uint8))
+    results = predictor.stream_pending([quick, *[Pending("", read)] * 3])
     next(results)
     results.close()
     waiting = [thread for thread in threading.enumerate() if thread.name.startswith("ddrnet")]
