@@ -25,13 +25,18 @@ NEWER = {
 }
 """Text in a snippet -> what it needs, beyond the oldest versions of the other dependencies."""
 
+LONG = ("ddrnet train", "ddrnet export", "ddrnet.export(")
+"""Text in snippets that run for longer than the fast suite allows."""
+
 
 def fences(language):
     """Yield every fenced block of a language as a test parameter."""
     for page in PAGES:
         blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
         for number, block in enumerate(blocks):
-            yield pytest.param(block, id=f"{page.name}-{number}")
+            long = language != "console" and any(text in block for text in LONG)
+            marks = [pytest.mark.slow] * long
+            yield pytest.param(block, id=f"{page.name}-{number}", marks=marks)
 
 
 @pytest.fixture(autouse=True)

@@ -68,6 +68,7 @@ def test_threads_are_those_of_the_plan_and_restored():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_threads_are_restored_when_the_caller_stops():
     before = torch.get_num_threads()
     rows = measure(plan(threads=[before + 1]))

@@ -141,6 +141,7 @@ def test_the_segmentation_network_takes_its_backbone(tmp_path):
     assert all(torch.equal(state[key], source[key]) for key in shared)
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph(small):
     model, x = small.double(), images(64, 64).double()
     eager = copy.deepcopy(model)(x)

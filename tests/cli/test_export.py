@@ -20,6 +20,7 @@ def test_writes_a_file_and_prints_the_differences(tmp_path, capsys):
     torch.testing.assert_close(logits, expected_logits(images, nano()), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_compares_an_old_file_with_the_weights_that_it_names(exported, capsys):
     path = exported("nano.labels.onnx")
     assert main(["export", "--verify", str(path)]) == 0
@@ -68,7 +69,14 @@ sys.exit(main(["export", sys.argv[2], sys.argv[3], "--size", "64x64", "--batch",
 """
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "onnx",
+        pytest.param("onnxscript", marks=pytest.mark.slow),
+        pytest.param("onnxruntime", marks=pytest.mark.slow),
+    ],
+)
 def test_without_the_extra_one_line_says_what_to_install(missing, tmp_path):
     path = tmp_path / "model.onnx"
     done = subprocess.run(

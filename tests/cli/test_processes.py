@@ -25,6 +25,7 @@ try:
     with joined(sys.argv[1]) as (device, first):
         seen = [str(device), first, distributed.get_rank(), distributed.get_backend()]
         speaks = logging.getLogger("ddrnet").isEnabledFor(logging.INFO)
+        distributed.barrier()  # the other process may still be connecting
         raise KeyError
 except KeyError:
     print(json.dumps([*seen, speaks, distributed.is_initialized()]))

@@ -71,7 +71,15 @@ sys.exit(main(["train", "--data", "synthetic", "--output", {folder!r}]))
 """
 
 
-@pytest.mark.parametrize("missing", ["accelerate", "matplotlib", "psutil", "tensorboard"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "accelerate",
+        pytest.param("matplotlib", marks=pytest.mark.slow),
+        pytest.param("psutil", marks=pytest.mark.slow),
+        pytest.param("tensorboard", marks=pytest.mark.slow),
+    ],
+)
 def test_without_the_extra_one_line_says_what_to_install(missing, tmp_path):
     code = WITHOUT.format(missing=missing, folder=str(tmp_path / "run"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

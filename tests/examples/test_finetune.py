@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from data_files import save_png
 
 import ddrnet
@@ -13,6 +14,7 @@ from ddrnet.cli import main
 EXAMPLE = Path(__file__).parents[2] / "examples" / "finetune.py"
 
 
+@pytest.mark.slow
 def test_own_images_masks_and_classes(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(3):

@@ -67,6 +67,7 @@ def ask(address, content):
         return json.load(answer)
 
 
+@pytest.mark.slow
 def test_it_answers_with_the_labels_of_the_predictor(address):
     image, _ = ddrnet.data.SyntheticStreets(1, (96, 160))[0]
     street = Image.fromarray(image.permute(1, 2, 0).numpy())

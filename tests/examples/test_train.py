@@ -48,6 +48,7 @@ def test_one_process_trains_validates_and_keeps_the_best_weights(tmp_path):
     assert len(events.Scalars("val/mean_iou")) == 2
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch_are_refused(tmp_path):
     done = run(tmp_path, batch_size=5)
     assert done.returncode == 1

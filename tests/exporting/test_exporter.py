@@ -104,6 +104,7 @@ print(extra[sys.argv[4]])
 """
 
 
+@pytest.mark.slow
 def test_a_pt2_file_runs_in_a_fresh_process_without_this_library(tmp_path, exported):
     images = photos(3, 65, 97)
     np.save(tmp_path / "images.npy", images)

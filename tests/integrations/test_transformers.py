@@ -58,6 +58,7 @@ def test_the_pipeline_gives_the_masks_of_the_predictor(folder, tmp_path, caplog)
     assert "not supported" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_fresh_process_needs_the_import_alone(folder):
     code = (
         "import sys, ddrnet.integrations.transformers\n"

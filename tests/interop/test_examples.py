@@ -51,6 +51,7 @@ def changed(state):
     }
 
 
+@pytest.mark.slow
 def test_lightning_trains_every_layer(own_data):
     trained = changed(finetune(own_data, "finetune_lightning"))
     names = dict(ddrnet.create_model("ddrnet_23_nano").named_parameters())
@@ -59,6 +60,7 @@ def test_lightning_trains_every_layer(own_data):
     assert {path.name for path in own_data.iterdir()} == {"own", "finetuned"}
 
 
+@pytest.mark.slow
 def test_the_trainer_of_hugging_face_leaves_stem_and_trunk(own_data):
     trained = changed(finetune(own_data, "finetune_transformers"))
     assert {key.partition(".")[0] for key in trained} == {

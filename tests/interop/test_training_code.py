@@ -87,7 +87,7 @@ def test_each_part_has_its_learning_rate():
     assert rates == {"backbone": 0.01, "heads": pytest.approx(0.1)}
 
 
-@pytest.mark.parametrize("aux_head", [False, True])
+@pytest.mark.parametrize("aux_head", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_processes_train_the_same_weights_and_use_every_parameter(tmp_path, aux_head):
     code = f"""
         import hashlib
@@ -164,6 +164,7 @@ def test_spawned_processes_share_a_model():
     assert torch.equal(model.head.conv2.bias, torch.full((19,), 7.0))
 
 
+@pytest.mark.slow
 def test_spawned_workers_load_the_same_samples():
     transform = ddrnet.data.train_transform(64)
     streets = ddrnet.data.SyntheticStreets(4, size=(64, 128), transforms=transform)

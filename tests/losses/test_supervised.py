@@ -233,6 +233,7 @@ def test_auxiliary_loss_explains_what_a_model_needs(output):
         AuxiliaryLoss(CrossEntropyLoss())(output, torch.zeros(1, 4, 4).long())
 
 
+@pytest.mark.slow
 def test_gradients_through_distributed_data_parallel(tmp_path):
     code = """
         import json
