@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ddrnet.errors import DDRNetError as DDRNetError
     from ddrnet.errors import ExportError as ExportError
     from ddrnet.errors import HubError as HubError
+    from ddrnet.errors import MissingPackageError as MissingPackageError
     from ddrnet.errors import PredictionError as PredictionError
     from ddrnet.errors import UnknownModelError as UnknownModelError
     from ddrnet.errors import UnsafeCheckpointError as UnsafeCheckpointError
@@ -60,6 +61,7 @@ _HOMES = {
         "DDRNetError",
         "ExportError",
         "HubError",
+        "MissingPackageError",
         "PredictionError",
         "UnknownModelError",
         "UnsafeCheckpointError",

@@ -25,6 +25,10 @@ class HubError(DDRNetError):
     """A model repository or folder is missing or private, or holds no model."""
 
 
+class MissingPackageError(DDRNetError, ImportError):
+    """A package of an extra is not installed; the message names the command that installs it."""
+
+
 class ExportError(DDRNetError):
     """An exported file cannot be read, or computes other results than its model."""
 

@@ -60,6 +60,7 @@ EXTRAS = {
     "predictor/video": "video",
     "predictor/segmentation.py": "supervision",
     "exporting": "export",
+    "predictor/exported/openvino_runtime.py": "openvino",
     "predictor/exported": "export",
     "integrations/transformers": "transformers",
 }
@@ -72,6 +73,7 @@ INTEROP = [*EXAMPLES, *sorted((ROOT / "tests" / "interop").glob("*.py"))]
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "google": "protobuf",
     "segmentation_models_pytorch": "segmentation-models-pytorch",
 }
 

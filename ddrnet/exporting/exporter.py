@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from ddrnet.exporting.graphs import ImageGraph, trace
-from ddrnet.exporting.onnx_graphs import check_packages, file_content, to_onnx
+from ddrnet import __version__
 from ddrnet.exporting.verification import Difference, Run, compare
 from ddrnet.factory import trained_model
 from ddrnet.files import StrPath, write_atomically
 from ddrnet.labels import MAX_CLASSES
 from ddrnet.network import MIN_SIZE, DDRNet
-from ddrnet.predictor.exported.description import Description, Output
+from ddrnet.predictor.exported.description import Description, Output, StoredPrecision
+from ddrnet.predictor.exported.graphs import ImageGraph, trace
 from ddrnet.predictor.exported.onnx_file import OnnxFile
-from ddrnet.pretrained.saving import spec_of
+from ddrnet.predictor.exported.onnx_graphs import check_packages, file_content, to_onnx
 
 SUFFIXES = (".onnx", ".pt2")
 
@@ -79,7 +79,10 @@ def export(
             f"labels of 8 bits hold {MAX_CLASSES} classes, the model has {network.num_classes}: "
             "export its logits"
         )
-    description = _describe(network, output, half, license)
+    precision: StoredPrecision = "float16" if half else "float32"
+    description = Description.of(
+        network, output, precision, license=license, library_version=__version__
+    )
     graph = ImageGraph(network, output, torch.float16 if half else torch.float32)
     program = trace(graph, size, batch)
     if target.suffix == ".onnx":
@@ -119,21 +122,6 @@ def _check(output: str, size: tuple[int, int] | None, batch: int | None) -> None
         raise ValueError(f"size is a height and a width from {MIN_SIZE} pixels, got {size}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch is a number of images from 1, got {batch}")
-
-
-def _describe(model: DDRNet, output: Output, half: bool, license: str | None) -> Description:
-    from ddrnet import __version__
-
-    row = model.pretrained
-    return Description(
-        spec=spec_of(model),
-        output=output,
-        precision="float16" if half else "float32",
-        weights=row.name if row else "",
-        license=license or (row.license if row else ""),
-        data_terms=row.data_terms if row else "",
-        library_version=__version__,
-    )
 
 
 def _pt2_content(program: ExportedProgram, description: Description) -> bytes:

@@ -18,8 +18,9 @@ from ddrnet.predictor.strip_stem import StripStem
 Precision = Literal["float32", "bfloat16", "float16"]
 """The dtype of weights and activations."""
 
-_BATCH_PIXELS = 1 << 22
-"""Two images of 1024 x 2048. A CPU gains nothing from batches."""
+BATCH_PIXELS = 1 << 22
+"""Pixels of images that an accelerator computes together: two of 1024 x 2048. A CPU gains nothing
+from batches."""
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma. Source: ITU-R BT.601."""
@@ -32,11 +33,13 @@ class Engine(Protocol):
         classes: The class of each logit.
         in_chans: Channels of the images.
         batch_pixels: The most pixels of images that are computed together.
+        size: The only height and width that it computes, in pixels; None for any.
     """
 
     classes: tuple[ClassLabel, ...]
     in_chans: int
     batch_pixels: int
+    size: tuple[int, int] | None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits (N, K, ceil(H/8), ceil(W/8)), float32, on any device.
@@ -86,7 +89,8 @@ class TorchEngine:
         self.network = network.to(memory_format=torch.channels_last)
         self.classes = network.classes
         self.in_chans = network.in_chans
-        self.batch_pixels = 1 if pick_device(device).type == "cpu" else _BATCH_PIXELS
+        self.size: tuple[int, int] | None = None
+        self.batch_pixels = 1 if pick_device(device).type == "cpu" else BATCH_PIXELS
         self._forward: Any = torch.compile(self.network) if compile else self.network
         self._strip_stem: StripStem | None = None
         if pick_device(device).type == "cpu" and not compile:  # torch would unroll the strips
@@ -188,9 +192,14 @@ def normalised(images: Tensor, normalize: Normalize) -> Tensor:
         ValueError: If it has another number of channels.
     """
     if (len(normalize.mean), images.shape[1]) == (1, 3):
-        luma = torch.tensor(_LUMA, device=images.device).view(3, 1, 1) / 255
-        images = (images * luma).sum(dim=1, keepdim=True)  # (N, 1, H, W) floats, 0-1, unrounded
+        images = luma(images) / 255
     elif images.is_floating_point():
         images = images / 255
     found: Tensor = normalize(images)
     return found
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the luma of RGB images (N, 3, H, W): (N, 1, H, W) floats from 0 to 255, unrounded."""
+    weights = torch.tensor(_LUMA, device=images.device).view(3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ddrnet.errors import PredictionError
-from ddrnet.factory import trained_model
 from ddrnet.files import StrPath
 from ddrnet.labels import MAX_CLASSES, ClassLabel
 from ddrnet.network import MIN_SIZE, DDRNet
-from ddrnet.predictor.engine import Engine, Precision, TorchEngine
+from ddrnet.predictor.backends import Backend, open_engine
+from ddrnet.predictor.engine import Engine, Precision
 from ddrnet.predictor.pixels import Picture, read_pixels
 from ddrnet.predictor.segmentation import Segmentation
 from ddrnet.predictor.sources import Pending, find_sources, images_of
@@ -31,13 +31,22 @@ class Predictor:
     The network is a copy for inference: BatchNorm folded into convolutions, no auxiliary head,
     activations stored with channels innermost. The caller's model stays as it is.
 
+    Other backends run an exported graph from images to logits at stride 8. They take whole bytes:
+    images that are resized before the network are rounded.
+
     Args:
         model: A model, the name of a pretrained or saved one (as for `create_model`), the folder
-            of a saved model, or a checkpoint file.
-        device: Where to compute; by default the accelerator, or the CPU without one.
-        precision: Of weights and activations. Labels are computed in float32.
-        fused: Whether BatchNorm is folded.
+            of a saved model, a checkpoint file, or an ONNX file of `ddrnet.export`.
+        backend: The library that computes the network: "torch", "onnxruntime" or "openvino". By
+            default ONNX Runtime for ONNX files, torch for everything else. What is no ONNX file is
+            exported in memory, which takes a while.
+        device: Where torch computes; by default the accelerator, or the CPU without one.
+        precision: Of weights and activations in torch. Labels are computed in float32.
+        fused: Whether BatchNorm is folded; for torch, like `compile`.
         compile: Whether torch compiles the network, which takes a while for each new size.
+        threads: Threads of ONNX Runtime or OpenVINO; by default as many as torch uses.
+        providers: Execution providers of ONNX Runtime, the preferred one first, or one device of
+            OpenVINO; by default the CPU.
         size: Height and width that the network sees, in pixels; by default those of the source.
             Images below 32 pixels are enlarged. The labels keep the source's size.
         tta: Test-time augmentation: scales whose class probabilities are averaged, each also seen
@@ -51,6 +60,8 @@ class Predictor:
         TypeError: If `model` is of another type.
         ValueError: If an argument does not fit, or the model has more than 256 classes.
         CheckpointError: If a file cannot be read, or leaves parts of the model untrained.
+        ExportError: If an ONNX file is not of `ddrnet.export`, or has changed since.
+        MissingPackageError: If a package of the backend is not installed.
         WeightsUnavailableError: If weights cannot be fetched, or only initialise a training.
 
     Example:
@@ -63,10 +74,13 @@ class Predictor:
         self,
         model: DDRNet | StrPath,
         *,
+        backend: Backend | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "float32",
         fused: bool = True,
         compile: bool = False,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
         size: tuple[int, int] | None = None,
         tta: Sequence[float] | None = None,
         window: tuple[int, int] | None = None,
@@ -76,15 +90,28 @@ class Predictor:
             raise ValueError(f"size is a height and a width from {MIN_SIZE} pixels, got {size}")
         if tta is not None:
             check_scales(tta)
-        network = model if isinstance(model, DDRNet) else trained_model(model)
-        if network.num_classes > MAX_CLASSES:
-            raise ValueError(
-                f"the model has {network.num_classes} classes; labels of 8 bits hold {MAX_CLASSES}"
-            )
-        self.engine: Engine = TorchEngine(
-            network, device=device, precision=precision, fused=fused, compile=compile
+        self.engine: Engine = open_engine(
+            model,
+            backend,
+            device=device,
+            precision=precision,
+            fused=fused,
+            compile=compile,
+            threads=threads,
+            providers=providers,
         )
-        self.size = size
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(
+                f"the model has {len(self.classes)} classes; labels of 8 bits hold {MAX_CLASSES}"
+            )
+        fixed = self.engine.size
+        scaled = any(scale != 1 for scale in tta or ())
+        if fixed is not None and (size not in (None, fixed) or scaled or window is not None):
+            raise ValueError(
+                f"the file takes images of {fixed[0]} x {fixed[1]} alone: size, window and scales "
+                "need a file for any size"
+            )
+        self.size = size or fixed
         self.tta = tta
         self._turn = threading.Lock()
         self.confidence = confidence

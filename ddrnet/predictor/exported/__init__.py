@@ -1,1 +1,1 @@
-"""Reads the files that `ddrnet.export` writes, for the predictor."""
+"""Exported graphs: made from a model, described in their file, and run for the predictor."""

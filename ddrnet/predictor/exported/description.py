@@ -10,6 +10,8 @@ from typing import Literal, get_args
 
 from ddrnet.errors import ExportError, HubError
 from ddrnet.files import StrPath
+from ddrnet.network import DDRNet
+from ddrnet.pretrained.saving import spec_of
 from ddrnet.spec import LIBRARY, ModelSpec
 
 Output = Literal["labels", "logits", "full"]
@@ -54,6 +56,28 @@ class Description:
     license: str
     data_terms: str
     library_version: str
+
+    @classmethod
+    def of(
+        cls,
+        model: DDRNet,
+        output: Output,
+        precision: StoredPrecision = "float32",
+        *,
+        license: str | None = None,
+        library_version: str = "",
+    ) -> Description:
+        """Describe a graph of a model; the license is by default that of its weights row."""
+        row = model.pretrained
+        return cls(
+            spec=spec_of(model),
+            output=output,
+            precision=precision,
+            weights=row.name if row else "",
+            license=license or (row.license if row else ""),
+            data_terms=row.data_terms if row else "",
+            library_version=library_version,
+        )
 
     def to_metadata(self) -> dict[str, str]:
         """Return what the file stores; `config` is JSON, with classes, colours, mean and std."""

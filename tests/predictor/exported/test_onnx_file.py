@@ -71,7 +71,7 @@ def test_a_file_sealed_by_somebody_else_raises_a_clear_error(change, exported):
 
 
 def test_a_sealed_file_without_a_graph_is_refused():
-    with pytest.raises(ExportError, match=r"cannot load bad\.onnx"):
+    with pytest.raises(ExportError, match=r"bad\.onnx is damaged: it holds no ONNX model"):
         OnnxFile(sealed(b"no protobuf"), "bad.onnx")
 
 
