@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddrnet import registry
 from ddrnet.errors import CheckpointError, WeightsUnavailableError
@@ -21,9 +21,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="a name such as ddrnet_23 or ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO, or the "
-        "folder of a saved model; its weights are fetched (default: the model in --checkpoint, "
-        f"or else {DEFAULT_MODEL})",
+        help="a name such as ddrnet_23 or ddrnet_23.cityscapes_mmseg, hf-hub:OWNER/REPO, the "
+        "folder of a saved model, or where --backend is known an ONNX file of ddrnet export; "
+        "weights are fetched (default: the model in --checkpoint, or else "
+        f"{DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--checkpoint",
@@ -31,6 +32,55 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a weights file to load instead, from the official code, mmsegmentation, "
         "super-gradients or this library; it sets size and classes",
     )
+
+
+def add_backend_arguments(group: Any) -> None:
+    """Add `--backend`, `--threads` and `--providers`, which `backend_options` reads."""
+    group.add_argument(
+        "--backend",
+        choices=("torch", "onnxruntime", "openvino"),
+        help="library that computes the network (default: onnxruntime for ONNX files, else torch)",
+    )
+    group.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of onnxruntime or openvino (default: as torch chooses)",
+    )
+    group.add_argument(
+        "--providers",
+        nargs="+",
+        metavar="NAME",
+        help="execution providers of onnxruntime, or a device of openvino (default: the CPU)",
+    )
+
+
+def backend_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a `Predictor` that the backend's options give."""
+    return {"backend": args.backend, "threads": args.threads, "providers": args.providers}
+
+
+def runs_elsewhere(args: argparse.Namespace) -> bool:
+    """Whether a library other than torch computes."""
+    from ddrnet.predictor.backends import is_exported
+
+    return (args.backend or "torch") != "torch" or is_exported(args.model)
+
+
+def model_or_file(args: argparse.Namespace) -> DDRNet | str:
+    """Return the trained model that is named, or the path of an exported file.
+
+    Raises:
+        ValueError: If both an exported file and a checkpoint are given.
+        Exception: The errors of `trained_model`.
+    """
+    from ddrnet.predictor.backends import is_exported
+
+    if not is_exported(args.model):
+        return trained_model(args.model, args.checkpoint)
+    if args.checkpoint is not None:
+        raise ValueError(f"--checkpoint has no effect on {args.model}, which holds its weights")
+    return str(args.model)
 
 
 def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddrnet.cli.models import add_model_arguments, caveat_of, trained_model
+from ddrnet.cli.models import (
+    add_backend_arguments,
+    add_model_arguments,
+    backend_options,
+    caveat_of,
+    model_or_file,
+    runs_elsewhere,
+)
 from ddrnet.cli.report import Report, progress
 from ddrnet.labels import ClassLabel
 
@@ -59,6 +66,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_computing(group: Any) -> None:
+    add_backend_arguments(group)
     group.add_argument(
         "--device", help="such as cpu, cuda:1 or mps (default: the accelerator, else the CPU)"
     )
@@ -165,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
             confidence=args.confidence,
             legend=args.legend,
             only=_known(args.classes, predictor.classes),
-            note=caveat_of(args.model, args.checkpoint),
+            note=caveat_of(_weights(predictor) or args.model, args.checkpoint),
         )
         report = Report(wanted.only, as_json=args.json, single=len(sources) == 1)
         with _window(args.show) as show:
@@ -195,8 +203,9 @@ def _predictor(args: argparse.Namespace, device: torch.device) -> Predictor:
     from ddrnet.predictor.predictor import Predictor
 
     return Predictor(
-        trained_model(args.model, args.checkpoint),
-        device=device,
+        model_or_file(args),
+        **backend_options(args),
+        device=args.device if runs_elsewhere(args) else device,
         precision=args.precision,
         compile=args.compile,
         size=args.size,
@@ -204,6 +213,14 @@ def _predictor(args: argparse.Namespace, device: torch.device) -> Predictor:
         window=args.window,
         confidence=args.confidence,
     )
+
+
+def _weights(predictor: Predictor) -> str:
+    """Return the name of the weights in an exported file; "" for all other models."""
+    from ddrnet.predictor.exported.file_engine import FileEngine
+
+    engine = predictor.engine
+    return engine.file.description.weights if isinstance(engine, FileEngine) else ""
 
 
 @contextmanager
