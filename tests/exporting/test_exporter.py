@@ -50,6 +50,18 @@ def test_logits_are_those_of_the_model(size, n, exported):
     assert difference <= TOLERANCE[0] * (expected.max() - expected.min())
 
 
+@pytest.mark.slow
+def test_images_of_one_channel_have_any_size(tmp_path):
+    model = ddrnet.create_model("ddrnet_23_nano", num_classes=5, in_chans=1).eval()
+    ddrnet.export(model, tmp_path / "grey.onnx", output="logits")
+    for n, *size in [(1, 32, 32), (3, 33, 70), (2, 300, 401)]:
+        images = photos(n, *size)[..., :1]
+        logits = run(tmp_path / "grey.onnx", images)
+        expected = expected_logits(images, model)
+        difference = (torch.from_numpy(logits) - expected).abs().max()
+        assert difference <= TOLERANCE[0] * (expected.max() - expected.min())
+
+
 def test_labels_take_a_76th_of_the_bytes_of_full_logits(exported):
     images = photos(1, 64, 96)
     assert run(exported("nano.labels.onnx"), images).nbytes * 19 * 4 == 64 * 96 * 19 * 4

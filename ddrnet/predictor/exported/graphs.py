@@ -45,7 +45,11 @@ class ImageGraph(nn.Module):
             (N, K, H, W).
         """
         size = torch.Size(images.shape[1:3])
-        pixels = self.normalize(images.permute(0, 3, 1, 2).contiguous())  # (N, C, H, W)
+        if images.shape[3] == 1:  # the permuted strides would tie the height to the traced one
+            planes = images.reshape(-1, 1, *size)  # (N, 1, H, W)
+        else:
+            planes = images.permute(0, 3, 1, 2).contiguous()  # (N, C, H, W)
+        pixels = self.normalize(planes)
         logits: Tensor = self.network(pixels.to(self.dtype)).float()  # (N, K, h, w)
         if self.output == "labels":
             return traceable_argmax(logits, size, OUTPUT_STRIDE)  # (N, H, W)
