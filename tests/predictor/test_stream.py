@@ -131,7 +131,7 @@ def test_images_of_one_size_are_computed_together(predictor, counting, all_waiti
     given = [numbered(n) for n in range(4)] + [numbered(4, (40, 56)), numbered(5)]
     results = list(predictor.stream(given))
     assert [result.labels[0, 0] for result in results] == list(range(6))
-    assert engine.batches == [3, 1, 1, 1]
+    assert sorted(engine.batches) == [1, 1, 1, 3]  # two threads compute, in any order
 
 
 def test_in_a_failing_batch_each_image_gets_its_own_result(predictor, counting, all_waiting):
