@@ -239,6 +239,7 @@ def test_importing_again_registers_nothing_twice(recwarn, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_a_name_of_timm_stays():
     code = """
         import logging, timm, torch

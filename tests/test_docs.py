@@ -35,11 +35,12 @@ def fences(language):
         blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
         for number, block in enumerate(blocks):
             long = language != "console" and any(text in block for text in LONG)
-            marks = [pytest.mark.slow] * long
+            heavy = any(text in block for text in NEWER)
+            marks = [pytest.mark.slow] * (long or heavy)
             yield pytest.param(block, id=f"{page.name}-{number}", marks=marks)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def workplace(tmp_path, monkeypatch, exported):
     """A folder with what the examples name, and formula weights in place of downloads."""
     fetch = factory.fetch_state_dict
@@ -81,7 +82,7 @@ def write_own_data(root, split):
 
 
 @pytest.mark.parametrize("code", list(fences("python")))
-def test_python_runs(code):
+def test_python_runs(code, workplace):
     for text, (library, version) in NEWER.items():
         if text in code:
             pytest.importorskip(library, minversion=version)

@@ -72,6 +72,7 @@ def test_batches_and_workers_change_nothing(model, samples, options):
     assert int(got.sum()) == int(expected.sum())
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_confusion_matrix(model, samples, tmp_path):
     network = model.without_aux_head()
     torch.save((samples, network.state_dict()), tmp_path / "given.pt")

@@ -160,6 +160,7 @@ def test_sync_without_processes_changes_nothing():
     assert metrics.compute().confusion.tolist() == [[1, 1], [0, 0]]
 
 
+@pytest.mark.slow
 def test_sync_gives_every_process_the_total_once(tmp_path):
     code = """
         import json

@@ -304,6 +304,7 @@ def test_sync_batch_norm_over_one_process_is_no_way_out():
         model(images(64, 64))
 
 
+@pytest.mark.slow
 def test_sync_batch_norm_over_two_processes_is_a_way_out(tmp_path):
     # The check alone: torch has no SyncBatchNorm for the CPU that could go on from there.
     code = """

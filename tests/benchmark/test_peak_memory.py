@@ -27,6 +27,7 @@ LOGITS_MIB = 19 * 512 * 768 * 4 / 2**20
 linux_only = pytest.mark.skipif(platform.system() != "Linux", reason="only Linux tells the peak")
 
 
+@pytest.mark.slow
 @linux_only
 def test_the_plain_pipeline_needs_at_least_its_full_resolution_logits(picture):
     peak = peak_memory.peak_mib(NANO, Way(), picture, CPU, 1)

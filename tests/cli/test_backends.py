@@ -21,6 +21,7 @@ def labels(photo, out, *options):
     return np.asarray(Image.open(out / "photo.labels.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--backend", "openvino", "--threads", "1"]])
 def test_a_file_gives_the_labels_of_its_model(options, photo, exported, tmp_path):
     path = str(exported("nano.labels.onnx"))

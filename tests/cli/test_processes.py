@@ -57,6 +57,7 @@ def test_a_single_process_joins_nothing(monkeypatch):
         assert not distributed.is_initialized()
 
 
+@pytest.mark.slow
 def test_processes_on_the_cpu_use_gloo_one_speaks_and_an_error_leaves_the_group(tmp_path):
     assert run_pair("cpu", tmp_path) == [
         ["cpu", True, 0, "gloo", True, False],

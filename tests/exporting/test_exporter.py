@@ -132,6 +132,7 @@ def test_a_pt2_file_runs_in_a_fresh_process_without_this_library(tmp_path, expor
     assert lead(expected_logits(images, tiny()), labels) <= TOLERANCE[1]
 
 
+@pytest.mark.slow
 def test_a_fixed_size_and_batch_stand_in_the_file(exported):
     path = exported("tiny.logits-fixed.onnx")
     shape = input_shape(onnx.load(path))

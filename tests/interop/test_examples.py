@@ -69,6 +69,7 @@ def test_the_trainer_of_hugging_face_leaves_stem_and_trunk(own_data):
     assert not [key for key in trained if "running" in key]
 
 
+@pytest.mark.slow
 def test_accelerate_leaves_batch_norm(own_data):
     trained = changed(finetune(own_data, "finetune_accelerate", "--batch-size", "1"))
     network = ddrnet.create_model("ddrnet_23_nano")

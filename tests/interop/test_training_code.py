@@ -87,7 +87,8 @@ def test_each_part_has_its_learning_rate():
     assert rates == {"backbone": 0.01, "heads": pytest.approx(0.1)}
 
 
-@pytest.mark.parametrize("aux_head", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("aux_head", [False, True])
 def test_two_processes_train_the_same_weights_and_use_every_parameter(tmp_path, aux_head):
     code = f"""
         import hashlib
@@ -152,6 +153,7 @@ def in_child(function, *arguments):
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_spawned_processes_share_a_model():
     model = tiny().eval().share_memory()
     assert all(parameter.is_shared() for parameter in model.parameters())

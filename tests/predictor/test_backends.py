@@ -148,6 +148,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "extra"), [("onnxruntime", "export"), ("openvino", "export,openvino")]
 )

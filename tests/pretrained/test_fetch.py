@@ -62,7 +62,12 @@ def nano_file():
     return serialize(DDRNet(VARIANTS["ddrnet_23_nano"], aux_head=True).state_dict())
 
 
-@pytest.mark.parametrize("name", SEGMENTATION)
+def slow_unless_slim(names):
+    """Return the names as test parameters; only the smallest network runs in the fast suite."""
+    return [pytest.param(n, marks=() if "slim" in n else pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", slow_unless_slim(SEGMENTATION))
 def test_segmentation_rows_give_the_published_logits(server, tmp_path, name):
     row = BY_NAME[name]
     state = fetch_state_dict(server.mirror(row, row_file(row)), tmp_path)
@@ -76,7 +81,7 @@ def test_segmentation_rows_give_the_published_logits(server, tmp_path, name):
         assert golden_data.relative_error(logits, published) < 1e-4
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", slow_unless_slim(IMAGENET))
 def test_imagenet_rows_give_every_tensor_of_the_backbone(server, tmp_path, name):
     row = BY_NAME[name]
     content = row_file(row)

@@ -113,6 +113,7 @@ def test_the_score_is_that_of_evaluate_on_the_exported_weights(tmp_path):
     assert log_of(tmp_path)[-1]["mean_iou"] == pytest.approx(scores.mean_iou, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_three_fixed_images_are_shown_at_each_validation(tmp_path):
     words = "--synthetic-images 20 --synthetic-size 64x96 --epochs 2 --batch-size 10"
     assert run_here(tmp_path, *words.split(), "--validate-every", 1) == 0
@@ -217,6 +218,7 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path, capsys, monkey
     assert newest(tmp_path / "a run")["settings"] == settings, "the checkpoint knows them"
 
 
+@pytest.mark.slow
 def test_bfloat16_resumes_exactly(tmp_path, monkeypatch):
     words = [
         "--synthetic-images",

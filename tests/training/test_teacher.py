@@ -95,10 +95,8 @@ def test_a_student_of_a_teacher_comes_nearer_to_it(tmp_path):
     assert distance() < first / 2
 
 
-@pytest.mark.parametrize(
-    "more",
-    ["", pytest.param("--precision bf16 --freeze-bn --init synthetic", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["", "--precision bf16 --freeze-bn --init synthetic"])
 def test_killed_and_resumed_equals_not_killed(tmp_path, more):
     words = "--synthetic-images 8 --epochs 3 --save-every 1 --log-every 3 --ema 0.9 --temperature 2"
     words = [*words.split(), *more.split(), "--teacher", STREETS]

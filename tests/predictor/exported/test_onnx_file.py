@@ -83,6 +83,7 @@ OnnxFile.open(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_error_says_what_to_install(exported):
     command = [sys.executable, "-c", WITHOUT, str(exported("nano.labels.onnx"))]
     done = subprocess.run(command, capture_output=True, text=True)
