@@ -242,6 +242,7 @@ def test_classes_without_names_are_compared_by_number(halves, by_index, caplog):
     assert "by number: class_0 = road, class_1 = sky" in caplog.text
 
 
+@pytest.mark.slow
 def test_classes_of_other_names_need_by_index(halves, caplog):
     model = ddrnet.create_model(NANO, class_names=["road", "rest"])
     dataset = halves(["road", "sky"])

@@ -183,15 +183,9 @@ def test_channels_last_gives_the_same_logits(nano):
         assert golden_data.relative_error(got, nano(x)) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("aux_head", "training"),
-    [
-        (True, True),
-        pytest.param(True, False, marks=pytest.mark.slow),
-        pytest.param(False, True, marks=pytest.mark.slow),
-        pytest.param(False, False, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("aux_head", [False, True])
+@pytest.mark.parametrize("training", [False, True])
 def test_compiles_as_one_graph(aux_head, training):
     # In float64: statistics of few values enlarge the rounding of float32 without limit.
     model = DDRNet(NANO, aux_head=aux_head).train(training).double()

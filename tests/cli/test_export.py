@@ -8,6 +8,7 @@ from exported_files import NAME, expected_logits, nano, photos
 from ddrnet.cli import main
 
 
+@pytest.mark.slow
 def test_writes_a_file_and_prints_the_differences(tmp_path, capsys):
     path = tmp_path / "nano.pt2"
     command = ["export", NAME, str(path), "--output", "logits", "--size", "64x96", "--batch", "1"]

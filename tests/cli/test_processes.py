@@ -65,6 +65,7 @@ def test_processes_on_the_cpu_use_gloo_one_speaks_and_an_error_leaves_the_group(
     ]
 
 
+@pytest.mark.slow
 def test_processes_share_the_images_and_fail_together(tmp_path):
     images = tmp_path / "images"
     images.mkdir()

@@ -45,6 +45,7 @@ def test_a_dry_run_twice_gives_the_same_bytes(slim, tmp_path, capsys):
     assert capsys.readouterr().out.count(digest) == 2
 
 
+@pytest.mark.slow
 def test_upload_prints_the_source_that_then_works(server, tmp_path):
     torch.manual_seed(2)
     content = serialize(DDRNet(VARIANTS["ddrnet_23_nano"]).state_dict())

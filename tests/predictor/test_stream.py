@@ -242,6 +242,7 @@ def test_closing_waits_no_longer_for_a_download_that_hangs(predictor, monkeypatc
         thread.join(60)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_left_open_ends_with_python():
     code = """
         import atexit, threading

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 import torch
 from containers import row_file, saved
 from loopback import Reply, Repo, run_fresh
@@ -69,6 +70,7 @@ report(children(8, load))
     assert server.count("GET") == 1
 
 
+@pytest.mark.slow
 def test_a_process_killed_half_way_blocks_nobody(server, tmp_path):
     stalled = server.serve("/stalled", Reply(nano_file(), stall=60))
     good = server.serve("/good", nano_file())

@@ -128,12 +128,13 @@ def test_three_fixed_images_are_shown_at_each_validation(tmp_path):
         assert first.crop(true).tobytes() == second.crop(true).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
         "--workers 0",
-        pytest.param("--workers 2", marks=pytest.mark.slow),
-        pytest.param("--optimizer muon --no-decay-norm-and-bias", marks=pytest.mark.slow),
+        "--workers 2",
+        "--optimizer muon --no-decay-norm-and-bias",
     ],
 )
 def test_killed_and_resumed_equals_not_killed(tmp_path, more):
