@@ -26,30 +26,7 @@ def add_parser(subparsers: Any) -> None:
         "from an image file to a label file. The plain pipeline of most code (Pillow, torchvision, "
         "float32, interpolation, argmax) takes turns with the predictor in the same run.",
     )
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        metavar="NAME",
-        help="names, folders of saved models, or checkpoint files "
-        f"(default without --random-weights: {OFFLINE_MODEL})",
-    )
-    parser.add_argument(
-        "--random-weights",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="measure these models too, without trained weights; their labels mean nothing",
-    )
-    parser.add_argument(
-        "--sizes",
-        nargs="+",
-        type=height_and_width,
-        metavar="HxW",
-        help="sizes of the picture (default: 1024x2048, or the size of --image)",
-    )
-    parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="the picture (default: a rendered street)"
-    )
+    _add_subjects(parser)
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -77,6 +54,34 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_outputs(parser)
     parser.set_defaults(run=run)
+
+
+def _add_subjects(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is measured."""
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="names, folders of saved models, or checkpoint files "
+        f"(default without --random-weights: {OFFLINE_MODEL})",
+    )
+    parser.add_argument(
+        "--random-weights",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="measure these models too, without trained weights; their labels mean nothing",
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=height_and_width,
+        metavar="HxW",
+        help="sizes of the picture (default: 1024x2048, or the size of --image)",
+    )
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="the picture (default: a rendered street)"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
