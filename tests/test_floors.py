@@ -59,6 +59,7 @@ EXTRAS = {
     "benchmark/latency_plot.py": "plot",
     "predictor/video": "video",
     "predictor/segmentation.py": "supervision",
+    "cli/env.py": "export",
     "exporting": "export",
     "predictor/exported/openvino_runtime.py": "openvino",
     "predictor/exported": "export",

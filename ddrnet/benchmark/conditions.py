@@ -6,12 +6,12 @@ import datetime
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from ddrnet import __version__
+from ddrnet.benchmark.machine import processor_name, usable_cores
 
 
 class Conditions(NamedTuple):
@@ -46,7 +46,7 @@ class Conditions(NamedTuple):
         return cls(
             date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             device=name,
-            cores=_cores(),
+            cores=usable_cores(),
             load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             versions={
                 "ddrnet": __version__,
@@ -61,18 +61,3 @@ class Conditions(NamedTuple):
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         load = "" if self.load is None else f" (load at the start: {self.load:.1f})"
         return f"{self.date}, {self.device}, {self.cores} cores{load}, {self.system}, {versions}"
-
-
-def processor_name() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

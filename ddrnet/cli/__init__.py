@@ -10,7 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ddrnet import __version__
-from ddrnet.cli import benchmark, convert, data, demo, evaluate, export, predict, publish, train
+from ddrnet.cli import (
+    benchmark,
+    convert,
+    data,
+    demo,
+    env,
+    evaluate,
+    export,
+    predict,
+    publish,
+    train,
+)
 from ddrnet.cli import list as list_
 from ddrnet.cli.report import printable
 from ddrnet.errors import DDRNetError
@@ -29,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 after success, 1 after an error, which is printed as one line, 130 after Ctrl-C.
         Wrong usage exits with 2.
     """
-    parser = _parser()
+    parser = command_line()
     args = parser.parse_args(argv)
     if args.run is None:
         parser.print_help()
@@ -50,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command, with those of its subcommands."""
     parser = argparse.ArgumentParser(
         prog="ddrnet", description="DDRNet: real-time semantic segmentation of road scenes."
     )
@@ -69,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         export,
         convert,
         publish,
+        env,
     ):
         command.add_parser(subparsers)
     return parser

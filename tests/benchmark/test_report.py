@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from ddrnet.benchmark.conditions import Conditions, processor_name
+from ddrnet.benchmark.conditions import Conditions
+from ddrnet.benchmark.machine import processor_name
 from ddrnet.benchmark.measuring import PROCESSOR, STEPS, Row, Times
 from ddrnet.benchmark.pipelines import Way
 from ddrnet.benchmark.report import HEADER, cells, markdown, notes, read_rows, to_json
