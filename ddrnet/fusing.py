@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -31,10 +33,35 @@ def fuse(model: DDRNet) -> DDRNet:
             "DistributedDataParallel, the model that torch.compile was given)"
         )
     fused = copy.deepcopy(model).eval()
-    for module in fused.modules():
+    for path, norm_path in _pairs(fused):
+        layer, norm = fused.get_submodule(path), fused.get_submodule(norm_path)
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(norm, _BatchNorm)
+        fused.set_submodule(path, fuse_conv_bn_eval(layer, norm))
+        fused.set_submodule(norm_path, nn.Identity())
+    return fused
+
+
+def fused_scales(model: DDRNet) -> dict[str, Tensor]:
+    """Return what `fuse` multiplies the weights of convolutions by: name of the weights -> factors.
+
+    Each tensor holds one factor per output channel, (C, 1, 1, 1).
+    """
+    scales = {}
+    for path, norm_path in _pairs(model):
+        norm = model.get_submodule(norm_path)
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_var is not None
+        factors = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        scales[f"{path}.weight"] = factors[:, None, None, None]
+    return scales
+
+
+def _pairs(model: DDRNet) -> Iterator[tuple[str, str]]:
+    """Yield the paths of each convolution and of the BatchNorm that follows it."""
+    for path, module in list(model.named_modules()):
         # Every module of the network calls its children in the order of their registration.
         for (name, layer), (next_name, next_layer) in pairwise(list(module.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(next_layer, _BatchNorm):
-                setattr(module, name, fuse_conv_bn_eval(layer, next_layer))
-                setattr(module, next_name, nn.Identity())
-    return fused
+                prefix = f"{path}." if path else ""
+                yield prefix + name, prefix + next_name

@@ -33,6 +33,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "out", nargs="?", type=Path, metavar="OUT", help="the file to write: .onnx or .pt2"
     )
+    _add_contents(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        metavar="FILE",
+        help="compare an exported ONNX file with MODEL, or with the weights that it names",
+    )
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def _add_contents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         choices=("labels", "logits", "full"),
@@ -50,16 +62,13 @@ def add_parser(subparsers: Any) -> None:
         "--half", action="store_true", help="16-bit weights and activations, for accelerators"
     )
     parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="smaller ONNX file with the same results: store exact weights in 16 bits",
+    )
+    parser.add_argument(
         "--license", metavar="ID", help="SPDX identifier of own weights, for the metadata"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    parser.add_argument(
-        "--verify",
-        type=Path,
-        metavar="FILE",
-        help="compare an exported ONNX file with MODEL, or with the weights that it names",
-    )
-    parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -93,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         batch=args.batch,
         half=args.half,
+        compact=args.compact,
         license=args.license,
     )
     print(f"{args.out}: {args.output}, {args.out.stat().st_size / 2**20:.1f} MiB")
