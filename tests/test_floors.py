@@ -233,5 +233,5 @@ def test_every_declared_package_is_imported():
 
 
 def test_extras_are_for_code_that_exists():
-    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "interop", "dev"}
+    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "interop", "docs", "dev"}
     assert set(EXTRAS.values()) <= {extra_of(path) for path in FILES}

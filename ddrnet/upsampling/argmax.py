@@ -34,7 +34,7 @@ def upsample_argmax(logits: Tensor, size: Size) -> Tensor:
         size: Height and width of the result, in pixels.
 
     Returns:
-        Class indices (N, *size), uint8.
+        Class indices `(N, *size)`, uint8.
 
     Raises:
         ValueError: If `logits` is not a batch of maps or has more than 256 classes, or `size` holds

@@ -22,7 +22,7 @@ def upsampled_confidence(logits: Tensor, size: Size) -> Tensor:
         size: Height and width of the result, in pixels.
 
     Returns:
-        (N, *size), float32, or float64 where the logits are: 0-1.
+        `(N, *size)`, float32, or float64 where the logits are: 0-1.
 
     Raises:
         ValueError: If `logits` is not a batch of maps, or `size` holds a length below 1.

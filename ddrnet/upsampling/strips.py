@@ -19,7 +19,7 @@ DEVICE_STRIP = 2**24
 
 
 def upsample(features: Tensor, size: Size) -> Tensor:
-    """Interpolate (N, C, h, w) bilinearly to (N, C, *size); pixel centres keep their place."""
+    """Interpolate (N, C, h, w) bilinearly to `(N, C, *size)`; pixel centres keep their place."""
     return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
