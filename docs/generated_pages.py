@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from drawings import draw_network, draw_rooms
 
 import ddrnet
@@ -25,11 +26,27 @@ def write_pages(folder: Path) -> None:
         "errors.md": errors_page(),
         "rooms.svg": draw_rooms(PACKAGE),
         "network.svg": draw_network(),
+        "sizes.md": sizes_table(),
     }
     for name, text in pages.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")  # an unchanged page is not built again
+
+
+def sizes_table() -> str:
+    """Return a table of what differs between the sizes."""
+    names = ddrnet.list_models()
+    columns: list[dict[str, str]] = []
+    for name in names:
+        with torch.device("meta"):
+            model = ddrnet.create_model(name)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        cells = {field: str(value) for field, value in model.config.to_dict().items()}
+        columns.append(cells | {"parameters": f"{parameters:,}"})
+    lines = [["", *(f"`{name}`" for name in names)], ["---"] * (len(names) + 1)]
+    lines += [[f"`{field}`", *(cells[field] for cells in columns)] for field in columns[0]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def commands_page() -> str:
