@@ -23,6 +23,7 @@ from ddrnet.metrics import SegmentationMetrics
 from ddrnet.network import DDRNet
 from ddrnet.outputs import SegmentationScores
 from ddrnet.predictor.engine import check_logits, prepare
+from ddrnet.predictor.predictor import Predictor
 from ddrnet.predictor.tta import check_scales, predict_averaged
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class LabelledImages(Protocol):
 
 
 def evaluate(
-    model: DDRNet,
+    model: DDRNet | Predictor,
     dataset: LabelledImages,
     *,
     scales: Sequence[float] = (1.0,),
@@ -65,14 +66,16 @@ def evaluate(
     `class_1`, ...) are matched by number.
 
     Args:
-        model: The network; not wrapped in another module.
+        model: The network, not wrapped in another module; or a `Predictor`, which segments with its
+            own backend, size, test-time augmentation and windows.
         dataset: The samples, without random transforms.
         scales: Factors to resize the images by; the probabilities are averaged.
         flip: Whether each scale is also seen mirrored left and right.
         batch_size: Images of one size computed together. With 1 the scores do not depend on the
             number of processes; larger batches may round differently.
         num_workers: Loader processes of each process.
-        device: The device to compute on; by default that of the model.
+        device: The device to compute on; by default that of the model. Like `scales`, `flip` and
+            `amp_dtype`, it is not for a predictor.
         amp_dtype: `torch.bfloat16` or `torch.float16` for mixed precision; None computes in the
             dtype of the model. Logits are upsampled in float32 at least.
         by_index: Match classes by number although their names differ.
@@ -85,22 +88,22 @@ def evaluate(
         every class of the data set has a category.
 
     Raises:
-        TypeError: If `model` is not a DDRNet.
+        TypeError: If `model` is neither a DDRNet nor a Predictor.
         ValueError: If model and data set have different classes, there is no image, a label
             belongs to no class, the logits are not finite, or an argument is invalid.
         DatasetError: If a sample cannot be read.
         OSError: If predictions cannot be written.
     """
-    if not isinstance(model, DDRNet):
-        raise TypeError(
-            f"expected a DDRNet, got {type(model)}: pass the network inside a wrapper "
-            "(model.module of DistributedDataParallel, accelerator.unwrap_model(model))"
-        )
-    check_scales(scales)
     classes, places = _matched_classes(model, dataset, by_index)
-    network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
-    network.upsample = False
-    logits_of = _logits(network, amp_dtype)
+    if isinstance(model, Predictor):
+        if (tuple(scales), flip, device, amp_dtype) != ((1.0,), False, None, None):
+            raise ValueError(
+                "a Predictor has its own tta, device and precision: leave out scales, flip, device "
+                "and amp_dtype"
+            )
+        predict: Callable[[Tensor], Tensor] = model.predict
+    else:
+        predict = _network_labels(model, scales, flip, device, amp_dtype)
     categories = [row.category for row in classes]
     metrics = SegmentationMetrics(
         len(classes),
@@ -109,7 +112,7 @@ def evaluate(
     )
     with _label_files(dataset, classes, save_labels, submission) as files:
         for batch in _batches(dataset, batch_size, num_workers):
-            predicted = predict_averaged(logits_of, prepare(network, batch.images), scales, flip)
+            predicted = predict(batch.images)  # (N, H, W)
             if places is not None:
                 predicted = places.to(predicted.device)[predicted.long()]  # (N, H, W)
             metrics.update(predicted, batch.target.to(predicted.device))
@@ -173,14 +176,25 @@ def _of_one_size(samples: list[tuple[int, Tensor, Tensor]]) -> list[_Batch]:
     ]
 
 
-def _logits(network: DDRNet, amp_dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
-    def compute(images: Tensor) -> Tensor:
+def _network_labels(
+    model: DDRNet,
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device | str | None,
+    amp_dtype: torch.dtype | None,
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from images (N, C, H, W) uint8 to labels (N, H, W) uint8."""
+    check_scales(scales)
+    network = model.without_aux_head().to(device or next(model.parameters()).device).eval()
+    network.upsample = False
+
+    def logits_of(images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, amp_dtype, enabled=amp_dtype is not None):
             logits: Tensor = network(images)
         check_logits(logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    return compute
+    return lambda images: predict_averaged(logits_of, prepare(network, images), scales, flip)
 
 
 @contextmanager
@@ -209,7 +223,7 @@ def _label_files(
 
 
 def _matched_classes(
-    model: DDRNet, dataset: LabelledImages, by_index: bool
+    model: DDRNet | Predictor, dataset: LabelledImages, by_index: bool
 ) -> tuple[Sequence[ClassLabel], Tensor | None]:
     """Match the classes of the model with those of the data set.
 
@@ -217,6 +231,11 @@ def _matched_classes(
         The classes of the data set, and for each class of the model its index in the data set,
         (K,) uint8; None if the order is the same.
     """
+    if not isinstance(model, DDRNet | Predictor):
+        raise TypeError(
+            f"expected a DDRNet or a Predictor, got {type(model)}: pass the network inside a "
+            "wrapper (model.module of DistributedDataParallel, accelerator.unwrap_model(model))"
+        )
     if len(dataset) == 0:
         raise ValueError("the data set has no image: there is nothing to evaluate")
     classes: Sequence[ClassLabel] = getattr(dataset, "classes", model.classes)

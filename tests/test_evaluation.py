@@ -131,6 +131,16 @@ def test_scales_and_flip_average_probabilities(model, samples):
     assert torch.equal(got, expected)
 
 
+def test_a_predictor_segments_as_it_is_set(model, samples):
+    mirrored = ddrnet.Predictor(model, device="cpu", tta=(1.0, 1.5))
+    scores = ddrnet.evaluate(mirrored, samples)
+    expected = ddrnet.evaluate(model, samples, scales=(1.0, 1.5), flip=True)
+    moved = (scores.confusion - expected.confusion).abs().sum() / scores.confusion.sum()
+    assert moved < 1e-3  # near-ties
+    with pytest.raises(ValueError, match="its own tta"):
+        ddrnet.evaluate(mirrored, samples, flip=True)
+
+
 def test_mixed_precision_agrees_nearly(model, samples):
     expected = ddrnet.evaluate(model, samples[:2]).confusion
     for got in (
@@ -267,7 +277,7 @@ def test_wrong_arguments_raise(model, samples):
         ddrnet.evaluate(model, [])
     with pytest.raises(ValueError, match="factors above 0"):
         ddrnet.evaluate(model, samples, scales=[])
-    with pytest.raises(TypeError, match=r"expected a DDRNet, got .*Sequential.*model\.module"):
+    with pytest.raises(TypeError, match=r"a Predictor, got .*Sequential.*model\.module"):
         ddrnet.evaluate(torch.nn.Sequential(model), samples)
     with pytest.raises(ValueError, match=r"target holds the labels \[77\]"):
         ddrnet.evaluate(model, [(samples[0][0], torch.full((64, 96), 77))])

@@ -10,13 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddrnet.cli.data import add_fraction_arguments
-from ddrnet.cli.models import DEFAULT_MODEL, add_model_arguments, caveat_of, trained_model
+from ddrnet.cli.models import (
+    DEFAULT_MODEL,
+    add_backend_arguments,
+    add_model_arguments,
+    backend_options,
+    caveat_of,
+    model_or_file,
+    runs_elsewhere,
+    trained_model,
+    weights_of,
+)
 from ddrnet.cli.table import aligned, json_number, percent
 from ddrnet.labels import ClassLabel
 
 if TYPE_CHECKING:
+    import torch
+
     from ddrnet.data import FileDataset
+    from ddrnet.network import DDRNet
     from ddrnet.outputs import SegmentationScores
+    from ddrnet.predictor.predictor import Predictor
 
 _DTYPES = ("bfloat16", "float16")
 
@@ -32,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_model_arguments(parser)
     _add_data_arguments(parser)
+    add_backend_arguments(parser)
     _add_view_arguments(parser)
     _add_output_arguments(parser)
     parser.set_defaults(run=run)
@@ -105,8 +120,6 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the scores; among several processes, the first prints."""
-    import torch
-
     from ddrnet.cli.processes import joined
     from ddrnet.data import open_dataset
     from ddrnet.data.opening import recognise
@@ -114,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
     kind = args.dataset or recognise(args.data_path)  # a wrong path fetches no weights
     with joined(args.device) as (device, first):
-        model = trained_model(args.model, args.checkpoint)
+        model, options = _model_and_options(args, device)
         # Own data without classes.txt has the classes of the model.
         classes = [replace(row, id=-1) for row in model.classes]
         dataset = open_dataset(
@@ -128,23 +141,44 @@ def run(args: argparse.Namespace) -> int:
         scores = evaluate(
             model,
             dataset,
-            scales=args.scales,
-            flip=args.flip,
+            **options,
             num_workers=args.workers,
-            device=device,
-            amp_dtype=args.amp and getattr(torch, args.amp),
             by_index=args.by_index,
             save_labels=args.save_labels,
             submission=args.submission,
         )
         if first:
-            _print(args, scores, dataset)
+            _print(args, scores, dataset, weights_of(model))
     return 0
 
 
-def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset) -> None:
+def _model_and_options(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[DDRNet | Predictor, dict[str, Any]]:
+    """Return a model, or a predictor for other backends, with how `evaluate` is to run it."""
+    import torch
+
+    from ddrnet.predictor.predictor import Predictor
+
+    if not runs_elsewhere(args):
+        amp_dtype = args.amp and getattr(torch, args.amp)
+        options = {"scales": args.scales, "flip": args.flip, "amp_dtype": amp_dtype}
+        return trained_model(args.model, args.checkpoint), {**options, "device": device}
+    if args.amp is not None or (args.scales != [1.0] and not args.flip):
+        raise ValueError(
+            "only torch has --amp, and --scales without --flip: other backends compute as the "
+            "file was exported, and see each scale mirrored too"
+        )
+    tta = args.scales if args.flip else None
+    given = {**backend_options(args), "device": args.device}
+    return Predictor(model_or_file(args), **given, tta=tta), {}
+
+
+def _print(
+    args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset, weights: str
+) -> None:
     if args.json:
-        print(json.dumps(_fields(args, scores, dataset), indent=2, allow_nan=False))
+        print(json.dumps(_fields(args, scores, dataset, weights), indent=2, allow_nan=False))
         return
     scored = f"{f'split {dataset.split}' if dataset.split else 'all'}, {len(dataset)} images"
     if math.isnan(scores.mean_iou):
@@ -161,7 +195,7 @@ def _print(args: argparse.Namespace, scores: SegmentationScores, dataset: FileDa
 
 
 def _fields(
-    args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset
+    args: argparse.Namespace, scores: SegmentationScores, dataset: FileDataset, weights: str
 ) -> dict[str, Any]:
     """Return the scores as fractions; None where a score has no pixels."""
     names = [row.name for row in dataset.classes]
@@ -173,7 +207,8 @@ def _fields(
         "images": len(dataset),
         "scales": args.scales,
         "flip": args.flip,
-        "note": caveat_of(args.model, args.checkpoint) or None,
+        "backend": args.backend or ("onnxruntime" if runs_elsewhere(args) else "torch"),
+        "note": caveat_of(weights or args.model, args.checkpoint) or None,
         "mean_iou": json_number(scores.mean_iou),
         "pixel_accuracy": json_number(scores.pixel_accuracy),
         "frequency_weighted_iou": json_number(scores.frequency_weighted_iou),

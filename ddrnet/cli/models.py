@@ -11,6 +11,7 @@ from ddrnet.errors import CheckpointError, WeightsUnavailableError
 
 if TYPE_CHECKING:
     from ddrnet.network import DDRNet
+    from ddrnet.predictor.predictor import Predictor
 
 DEFAULT_MODEL = "ddrnet_23_slim"
 OFFLINE_MODEL = "ddrnet_23_nano.camvid"
@@ -81,6 +82,14 @@ def model_or_file(args: argparse.Namespace) -> DDRNet | str:
     if args.checkpoint is not None:
         raise ValueError(f"--checkpoint has no effect on {args.model}, which holds its weights")
     return str(args.model)
+
+
+def weights_of(model: DDRNet | Predictor) -> str:
+    """Return the name of the weights in an exported file; "" for all other models."""
+    from ddrnet.predictor.exported.file_engine import FileEngine
+
+    engine = getattr(model, "engine", None)
+    return engine.file.description.weights if isinstance(engine, FileEngine) else ""
 
 
 def trained_model(name: str | None, checkpoint: str | None) -> DDRNet:

@@ -21,6 +21,7 @@ from ddrnet.cli.models import (
     caveat_of,
     model_or_file,
     runs_elsewhere,
+    weights_of,
 )
 from ddrnet.cli.report import Report, progress
 from ddrnet.labels import ClassLabel
@@ -173,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
             confidence=args.confidence,
             legend=args.legend,
             only=_known(args.classes, predictor.classes),
-            note=caveat_of(_weights(predictor) or args.model, args.checkpoint),
+            note=caveat_of(weights_of(predictor) or args.model, args.checkpoint),
         )
         report = Report(wanted.only, as_json=args.json, single=len(sources) == 1)
         with _window(args.show) as show:
@@ -213,14 +214,6 @@ def _predictor(args: argparse.Namespace, device: torch.device) -> Predictor:
         window=args.window,
         confidence=args.confidence,
     )
-
-
-def _weights(predictor: Predictor) -> str:
-    """Return the name of the weights in an exported file; "" for all other models."""
-    from ddrnet.predictor.exported.file_engine import FileEngine
-
-    engine = predictor.engine
-    return engine.file.description.weights if isinstance(engine, FileEngine) else ""
 
 
 @contextmanager

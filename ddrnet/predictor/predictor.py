@@ -137,6 +137,28 @@ class Predictor:
         pending = Pending(shown, lambda channels: pixels)
         return self._segment([Read(pending, pixels, 1000 * (time.perf_counter() - started))])[0]
 
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the class of every pixel of images in memory.
+
+        Args:
+            images: (N, C, H, W) uint8, with the model's channels; RGB also for one channel.
+
+        Returns:
+            Class indices (N, H, W), uint8, on the device that computes.
+
+        Raises:
+            ValueError: If the images have another shape or type, or the logits are not finite.
+        """
+        if images.ndim != 4 or images.dtype != torch.uint8 or 0 in images.shape:
+            raise ValueError(
+                "expected uint8 images of shape (N, C, H, W), "
+                f"got {images.dtype} of shape {tuple(images.shape)}"
+            )
+        with self._turn:
+            maps = self._views(images)
+        return label_maps(maps, images.shape[2:]).labels
+
     def stream(
         self, sources: Any, *, every: int = 1
     ) -> Generator[Segmentation | PredictionError, None, None]:
@@ -183,8 +205,7 @@ class Predictor:
         size = images.shape[2:]
         with self._turn:  # a stream computes the labels of one batch beside the next network
             started = time.perf_counter()
-            seen = resized(images, self.size or size)
-            maps = views(self._logits, seen, self.tta or (1.0,), flip=self.tta is not None)
+            maps = self._views(images)
             computed = time.perf_counter()
         found = label_maps(maps, size, self.confidence)  # (N, H, W)
         labels = found.labels.cpu().numpy()
@@ -207,6 +228,11 @@ class Predictor:
             )
             for index, read in enumerate(reads)
         ]
+
+    def _views(self, images: Tensor) -> list[Tensor]:
+        """Return the logits of each view of (N, C, H, W) bytes."""
+        seen = resized(images, self.size or images.shape[2:])
+        return views(self._logits, seen, self.tta or (1.0,), flip=self.tta is not None)
 
     def _logits(self, images: Tensor) -> Tensor:
         """Return the logits of (N, C, H, W) bytes; small images are enlarged."""

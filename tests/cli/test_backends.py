@@ -1,9 +1,11 @@
-"""`ddrnet predict` on exported files against the same command on the model."""
+"""`ddrnet predict` and `ddrnet evaluate` on exported files against the same on the model."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
+from data_files import save_png
 from exported_files import NAME, photos
 from PIL import Image
 
@@ -53,3 +55,38 @@ def test_a_damaged_file_gives_one_line(photo, exported, tmp_path, capsys):
     assert main(["predict", photo, "--model", str(path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"ddrnet: error: {path} is no ONNX file of ddrnet.export")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of own data: two images of different sizes with labels."""
+    for index, size in enumerate([(96, 128), (64, 90)]):
+        save_png(tmp_path / "data" / "images" / f"{index}.png", photos(1, *size)[0])
+        labels = np.random.default_rng(index).integers(0, 11, size, np.uint8)
+        save_png(tmp_path / "data" / "labels" / f"{index}.png", labels)
+    return str(tmp_path / "data")
+
+
+def scores(capsys, data, *options):
+    command = ["evaluate", "--data-path", data, "--workers", "0", "--json", *options]
+    assert main(command) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--flip", "--scales", "1"], ["--backend", "openvino"]])
+def test_a_file_has_the_scores_of_its_model(options, data, exported, capsys):
+    found = scores(capsys, data, "--model", str(exported("nano.labels.onnx")), *options)
+    views = [option for option in options if option not in ("--backend", "openvino")]
+    expected = scores(capsys, data, "--model", NAME, *views)
+    assert found["mean_iou"] == pytest.approx(expected["mean_iou"], abs=1e-3)
+    assert found["backend"] == ("openvino" if "openvino" in options else "onnxruntime")
+    assert (expected["backend"], found["images"]) == ("torch", 2)
+
+
+@pytest.mark.parametrize("options", [["--amp", "bfloat16"], ["--scales", "0.5", "1"]])
+def test_views_that_only_torch_has_give_one_line(options, data, exported, capsys):
+    model = str(exported("nano.labels.onnx"))
+    assert main(["evaluate", "--data-path", data, "--model", model, *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "only torch has" in line

@@ -72,6 +72,17 @@ def test_every_kind_of_source_gives_the_same(predictor, picture, tmp_path):
             assert result.source == (str(source) if named else "")
 
 
+def test_images_in_memory_have_the_labels_of_the_same_sources(predictor, picture):
+    images = torch.from_numpy(np.stack([picture, picture[::-1]])).permute(0, 3, 1, 2)
+    labels = predictor.predict(images)
+    assert labels.dtype == torch.uint8
+    for image, found in zip(images, labels, strict=True):
+        assert np.array_equal(found.numpy(), predictor(image).labels)
+    for wrong in (images[0], images.float(), images[:0]):
+        with pytest.raises(ValueError, match="expected uint8 images of shape"):
+            predictor.predict(wrong)
+
+
 def test_a_result_keeps_its_image_when_the_source_changes(predictor, picture):
     tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)
     result = predictor(tensor)
