@@ -72,6 +72,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 INTEROP = [*EXAMPLES, *sorted((ROOT / "tests" / "interop").glob("*.py"))]
 """The code for which the extra `interop` exists."""
 
+WITH_RAY = ROOT / "examples" / "predict_ray.py"
+"""The code for which the extra `ray` exists."""
+
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "google": "protobuf",
@@ -216,14 +219,16 @@ def test_every_imported_package_is_declared(path):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_needs_no_more_than_the_extras_for_training_code(path):
+def test_an_example_needs_no_more_than_its_extras(path):
     extras = project()["optional-dependencies"]
-    declared = [*project()["dependencies"], *extras["train"], *extras["interop"]]
+    own = extras["ray"] if path == WITH_RAY else [*extras["train"], *extras["interop"]]
+    declared = [*project()["dependencies"], *own]
     assert third_party(path) <= distributions(declared)
 
 
 def test_every_declared_package_is_imported():
     rooms = {extra: [] for extra in ("", *EXTRAS.values())} | {"interop": [*INTEROP]}
+    rooms["ray"] = [WITH_RAY]
     for path in FILES:
         rooms[extra_of(path)].append(path)
     extras = project()["optional-dependencies"]
@@ -233,5 +238,6 @@ def test_every_declared_package_is_imported():
 
 
 def test_extras_are_for_code_that_exists():
-    assert set(project()["optional-dependencies"]) == {*EXTRAS.values(), "interop", "docs", "dev"}
+    others = {"interop", "ray", "docs", "dev"}
+    assert set(project()["optional-dependencies"]) == {*EXTRAS.values()} | others
     assert set(EXTRAS.values()) <= {extra_of(path) for path in FILES}
