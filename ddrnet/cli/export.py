@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddrnet.cli.models import trained_model
+from ddrnet.cli.table import percent
 
 if TYPE_CHECKING:
+    from ddrnet.data import FileDataset
     from ddrnet.network import DDRNet
 
 
@@ -67,6 +70,17 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
         help="smaller ONNX file with the same results: store exact weights in 16 bits",
     )
     parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="8-bit weights and activations in an ONNX file, for processors; needs --calibration",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="images like those that the 8-bit file will see; of a data set with labels, the train "
+        "split calibrates and mean IoU is printed for val",
+    )
+    parser.add_argument(
         "--license", metavar="ID", help="SPDX identifier of own weights, for the metadata"
     )
 
@@ -95,18 +109,59 @@ def run(args: argparse.Namespace) -> int:
     from ddrnet.exporting.exporter import checked_target, export
 
     checked_target(args.out)  # a wrong path fetches no weights
+    if args.int8 != (args.calibration is not None):
+        args.usage_error("--int8 and --calibration DIR belong together")
+    model = _loaded(args.model)
+    scored, images = (None, None) if args.calibration is None else _calibration(args, model)
     export(
-        _loaded(args.model),
+        model,
         args.out,
         output=args.output,
         size=args.size,
         batch=args.batch,
         half=args.half,
         compact=args.compact,
+        int8=args.int8,
+        calibration=images,
         license=args.license,
     )
     print(f"{args.out}: {args.output}, {args.out.stat().st_size / 2**20:.1f} MiB")
+    if scored is not None:
+        _print_scores(args.out, model, scored)
     return 0
+
+
+def _calibration(args: argparse.Namespace, model: DDRNet) -> tuple[FileDataset | None, Any]:
+    """Return the labelled images to score, if there are any, and those to calibrate with.
+
+    Raises:
+        DatasetError: If a data set is incomplete.
+    """
+    from ddrnet.data import open_dataset
+    from ddrnet.data.opening import recognise
+    from ddrnet.errors import DatasetError
+
+    try:
+        kind = recognise(args.calibration)
+    except DatasetError:
+        return None, args.calibration  # images alone
+    classes = [replace(row, id=-1) for row in model.classes]  # of own data without classes.txt
+    scored = open_dataset(args.calibration, kind, class_names=classes)
+    seen = scored
+    if scored.split is not None:
+        seen = open_dataset(args.calibration, kind, "train", class_names=classes)
+    return scored, [sample.image for sample in seen.samples]
+
+
+def _print_scores(path: Path, model: DDRNet, dataset: FileDataset) -> None:
+    from ddrnet.evaluation import evaluate
+    from ddrnet.predictor.predictor import Predictor
+
+    file = Predictor(path)
+    floats = Predictor(model, device="cpu", size=file.size)
+    ious = [percent(evaluate(predictor, dataset).mean_iou) for predictor in (file, floats)]
+    part = f"split {dataset.split}" if dataset.split else "all"
+    print(f"mean IoU {ious[0]} in 8 bits, {ious[1]} in float32; {part}, {len(dataset)} images")
 
 
 def _loaded(model: str) -> DDRNet:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,16 +15,26 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from ddrnet import __version__
+from ddrnet.exporting.calibration import CalibrationImages
 from ddrnet.exporting.compact import halve_weights
-from ddrnet.exporting.verification import Difference, Run, compare
+from ddrnet.exporting.quantization import quantized
+from ddrnet.exporting.verification import (
+    Difference,
+    Run,
+    check_images,
+    compare,
+    compare_file,
+    logits_of,
+)
 from ddrnet.factory import trained_model
 from ddrnet.files import StrPath, write_atomically
 from ddrnet.labels import MAX_CLASSES
 from ddrnet.network import MIN_SIZE, DDRNet
 from ddrnet.predictor.exported.description import Description, Output, StoredPrecision
-from ddrnet.predictor.exported.graphs import ImageGraph, trace
-from ddrnet.predictor.exported.onnx_file import OnnxFile
+from ddrnet.predictor.exported.graphs import Grey, ImageGraph, trace
 from ddrnet.predictor.exported.onnx_graphs import check_packages, file_content, to_onnx
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".onnx", ".pt2")
 
@@ -39,6 +51,8 @@ def export(
     batch: int | None = None,
     half: bool = False,
     compact: bool = False,
+    int8: bool = False,
+    calibration: Any = None,
     license: str | None = None,
 ) -> tuple[Difference, ...]:
     """Write a model as one file for other runtimes.
@@ -63,11 +77,17 @@ def export(
             it is loaded. The file computes the same bits: weights that 16 bits do not hold exactly
             stay float32, and the log shows the share of the others. Weights that come with the
             library are float16, so their files shrink to about half.
+        int8: Whether an ONNX file computes the network in 8 bits, for processors. Labels differ in
+            a few pixels of a hundred or thousand; the log shows the share.
+        calibration: The images that set the value ranges of `int8`: a folder, or whatever
+            `Predictor.stream` takes. At most 64 are used, evenly spread. They should look like
+            those that the file will see.
         license: SPDX identifier of the weights, for the metadata; by default that of the weights
             row that the model came from.
 
     Returns:
-        The differences between the file and the model, one for each batch of images compared.
+        The differences between the file and the model, one for each batch of images compared; the
+        calibration images come last.
 
     Raises:
         ValueError: If an argument does not fit, or labels cannot hold the model's classes.
@@ -77,11 +97,7 @@ def export(
     """
     target = checked_target(path)
     _check(output, size, batch)
-    if compact and (half or target.suffix != ".onnx"):
-        raise ValueError(
-            "compact=True is for .onnx files that compute in float32: leave out half=True, which "
-            "stores 16 bits anyway, and write no .pt2 file"
-        )
+    precision = _precision(target, half, compact, int8, calibration is not None)
     if target.suffix == ".onnx":
         check_packages()
     network = model if isinstance(model, DDRNet) else trained_model(model)
@@ -90,22 +106,26 @@ def export(
             f"labels of 8 bits hold {MAX_CLASSES} classes, the model has {network.num_classes}: "
             "export its logits"
         )
-    precision: StoredPrecision = "float16" if half else "float32"
+    photos = CalibrationImages(calibration, network.in_chans, size, batch) if int8 else ()
     description = Description.of(
         network, output, precision, license=license, library_version=__version__
     )
-    graph = ImageGraph(network, output, torch.float16 if half else torch.float32)
+    dtype = torch.float16 if half else torch.float32
+    graph = ImageGraph(network, output, dtype, normalisation_in_stem=int8)
     program = trace(graph, size, batch)
-    if target.suffix == ".onnx":
+    if target.suffix == ".pt2":
+        content = _pt2_content(program, description)
+        images = check_images(network.in_chans, size, batch)
+        found = compare(_pt2_run(content), logits_of(network), output, precision, images)
+    else:
         converted = to_onnx(program, output)
         if compact:
             halve_weights(converted, network.without_aux_head().cpu().float())
+        if isinstance(graph.normalize, Grey):
+            converted = quantized(converted, photos, graph.normalize.level)
         content = file_content(converted, description)
-        run: Run = OnnxFile(content, target.name).run
-    else:
-        content = _pt2_content(program, description)
-        run = _pt2_run(content)
-    found = compare(run, network, output, description.precision, size=size, batch=batch)
+        found = compare_file(content, target.name, network, photos)
+        _log_agreement(found[len(found) - len(photos) :])
     write_atomically(target, content)
     return found
 
@@ -136,6 +156,35 @@ def _check(output: str, size: tuple[int, int] | None, batch: int | None) -> None
         raise ValueError(f"size is a height and a width from {MIN_SIZE} pixels, got {size}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch is a number of images from 1, got {batch}")
+
+
+def _precision(
+    target: Path, half: bool, compact: bool, int8: bool, calibrated: bool
+) -> StoredPrecision:
+    """Return the numbers that a file computes with.
+
+    Raises:
+        ValueError: If the options contradict each other.
+    """
+    if half + compact + int8 > 1:
+        raise ValueError("half, compact and int8 are three ways to store a network: choose one")
+    if (compact or int8) and target.suffix != ".onnx":
+        raise ValueError(f"compact and int8 are for .onnx files, got {target.name}")
+    if int8 != calibrated:
+        raise ValueError(
+            "int8 needs calibration, a folder of images like those that the file will see, and "
+            "calibration has no effect without int8"
+        )
+    return "int8" if int8 else "float16" if half else "float32"
+
+
+def _log_agreement(calibrated: Sequence[Difference]) -> None:
+    """Log the share of the labels that differ on the calibration images, if there are any."""
+    if calibrated:
+        mean = sum(difference.labels or 0.0 for difference in calibrated) / len(calibrated)
+        logger.info(
+            "%d calibration images: %.2f %% of the labels differ", len(calibrated), 100 * mean
+        )
 
 
 def _pt2_content(program: ExportedProgram, description: Description) -> bytes:

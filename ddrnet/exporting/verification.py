@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from ddrnet.errors import ExportError
 from ddrnet.factory import trained_model
 from ddrnet.files import StrPath
 from ddrnet.network import DDRNet
-from ddrnet.predictor.exported.description import Output, StoredPrecision
+from ddrnet.predictor.exported.description import Output, StoredPrecision, read_sealed
 from ddrnet.predictor.exported.onnx_file import OnnxFile
 from ddrnet.upsampling import upsample, upsample_argmax
 
@@ -31,8 +31,12 @@ SIZES = ((32, 64), (97, 161), (256, 512))
 
 BATCHES = (1, 3)
 
-LARGEST_DIFFERENCE = {"float32": 1e-3, "float16": 5e-3}
-"""Tolerated difference of logits, as a fraction of the range of the model's logits."""
+LARGEST_DIFFERENCE = {"float32": 1e-3, "float16": 5e-3, "int8": 0.35}
+"""Tolerated difference of logits, as a fraction of the range of the model's logits.
+
+A network of 8 bits differs by 0.05 to 0.21 after calibration with fitting images, and by 0.45 and
+more after calibration with black or grey ones.
+"""
 
 NEAR_TIE = {"float32": 1e-5, "float16": 5e-3}
 """Lead of the model's class, as a fraction of that range, below which another may be predicted."""
@@ -46,7 +50,7 @@ class Difference(NamedTuple):
         size: Height and width, in pixels.
         largest: As a fraction of the range of the model's logits: the largest difference of
             logits; for labels, the largest lead of the model's class over a different label.
-        labels: Share of the pixels whose labels differ, 0-1; None for logits.
+        labels: Share of the pixels whose labels differ, 0-1; None for logits of floats.
     """
 
     batch: int
@@ -84,53 +88,86 @@ def verify(path: StrPath, model: DDRNet | StrPath | None = None) -> tuple[Differ
             f"{path} is not read: loading a .pt2 file can run code in it. Such files are compared "
             "with their model when they are exported"
         )
-    file = OnnxFile.open(path)
-    known = file.description
+    content = read_sealed(path)
+    known = OnnxFile(content, str(path)).description
     if model is None and not known.weights:
         raise ValueError(f"{path} names no weights of this library: pass the model it came from")
     network = model if isinstance(model, DDRNet) else trained_model(model or known.weights)
     if (network.config, network.num_classes) != (known.spec.config, known.spec.num_classes):
         raise ExportError(f"{path} was exported from another model: its size or classes differ")
-    return compare(
-        file.run, network, known.output, known.precision, size=file.size, batch=file.batch
+    return compare_file(content, str(path), network)
+
+
+def compare_file(
+    content: bytes, place: str, model: DDRNet, photos: Iterable[NDArray[np.uint8]] = ()
+) -> tuple[Difference, ...]:
+    """Compare an ONNX file with its model.
+
+    A network of 8 bits is compared by its logits. What follows the logits in its file is compared
+    with the logits of the file itself, as exactly as in other files.
+
+    Args:
+        content: The whole file.
+        place: The name of the file, for errors.
+        model: The model it was exported from.
+        photos: More images (N, H, W, C) that the file takes.
+
+    Raises:
+        ExportError: If the file differs from the model.
+    """
+    file = OnnxFile(content, place)
+    known, output = file.description, file.description.output
+    images = list(check_images(model.in_chans, file.size, file.batch))
+    if known.precision != "int8":
+        return compare(file.run, logits_of(model), output, known.precision, images)
+    cut = OnnxFile(content, place, logits=True)
+    compare(
+        file.run,
+        lambda seen: _result(cut.run, seen),
+        output,
+        "float32",
+        images,
+        level=logging.DEBUG,
     )
+    more = (torch.from_numpy(photo).permute(0, 3, 1, 2) for photo in photos)
+    network = logits_of(model)
+    found = compare(cut.run, network, "logits", "int8", images)
+    return found + compare(cut.run, network, "logits", "int8", more, level=logging.DEBUG)
 
 
 def compare(
     run: Run,
-    model: DDRNet,
+    expected: Callable[[Tensor], Tensor],
     output: Output,
     precision: StoredPrecision,
+    images: Iterable[Tensor],
     *,
-    size: tuple[int, int] | None = None,
-    batch: int | None = None,
+    level: int = logging.INFO,
 ) -> tuple[Difference, ...]:
     """Run a file and its model on the same images; the log shows each difference.
 
     Args:
         run: The file.
-        model: The model.
+        expected: Maps images (N, C, H, W) uint8 to the model's logits (N, K, h, w).
         output: The kind of result of the file.
         precision: The numbers that the file computes with, which set the tolerance.
-        size: Height and width that the file takes; None for any.
-        batch: Images per call that the file takes; None for any number.
+        images: Each (N, C, H, W) uint8.
+        level: Of the messages in the log.
 
     Raises:
         ExportError: If a difference is too large, or a result has another shape or type.
     """
-    network = model.without_aux_head().cpu().float().eval()
-    network.upsample = False
-    normalize = Normalize.from_model(network)
-    found = []
-    for height, width in [size] if size else SIZES:
-        for count in [batch] if batch else BATCHES:
-            images = sample_images(count, network.in_chans, (height, width))  # (N, C, H, W)
-            with torch.inference_mode():
-                logits = network(normalize(images))  # (N, K, h, w)
-            result = torch.from_numpy(run(images.permute(0, 2, 3, 1).contiguous().numpy()))
-            found.append(_difference(result, logits, output, (height, width)))
-            logger.info("%s", found[-1])
     bound = (NEAR_TIE if output == "labels" else LARGEST_DIFFERENCE)[precision]
+    found = []
+    for seen in images:
+        logits = expected(seen)  # (N, K, h, w)
+        size = (seen.shape[2], seen.shape[3])
+        result = _result(run, seen)
+        found.append(_difference(result, logits, output, size))
+        if precision == "int8":
+            wrong = upsample_argmax(result, size) != upsample_argmax(logits, size)
+            found[-1] = found[-1]._replace(labels=float(wrong.float().mean()))
+        logger.log(level, "%s", found[-1])
     for difference in found:
         if not difference.largest <= bound:  # true for NaN
             raise ExportError(
@@ -140,6 +177,35 @@ def compare(
     return tuple(found)
 
 
+def logits_of(model: DDRNet) -> Callable[[Tensor], Tensor]:
+    """Return a function from images (N, C, H, W) uint8 to the logits of a model, in float32."""
+    network = model.without_aux_head().cpu().float().eval()
+    network.upsample = False
+    normalize = Normalize.from_model(network)
+
+    def compute(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(normalize(images))
+        return logits
+
+    return compute
+
+
+def check_images(
+    channels: int, size: tuple[int, int] | None, batch: int | None
+) -> Iterator[Tensor]:
+    """Yield images that a file is checked with, (N, C, H, W) uint8.
+
+    Args:
+        channels: Channels that the file reads.
+        size: Height and width that the file takes; None for any.
+        batch: Images per call that the file takes; None for any number.
+    """
+    for sides in [size] if size else SIZES:
+        for count in [batch] if batch else BATCHES:
+            yield sample_images(count, channels, sides)
+
+
 def sample_images(batch: int, channels: int, size: tuple[int, int]) -> Tensor:
     """Return the same images at every call, (N, C, *size) uint8: soft shapes under some noise."""
     generator = torch.Generator().manual_seed(0)
@@ -147,6 +213,11 @@ def sample_images(batch: int, channels: int, size: tuple[int, int]) -> Tensor:
     shapes = F.interpolate(coarse, size, mode="bicubic")
     noise = torch.randn(batch, channels, *size, generator=generator)
     return (255 * shapes + 8 * noise).clamp(0, 255).to(torch.uint8)
+
+
+def _result(run: Run, images: Tensor) -> Tensor:
+    """Return what a file computes of images (N, C, H, W) uint8."""
+    return torch.from_numpy(run(images.permute(0, 2, 3, 1).contiguous().numpy()))
 
 
 def _difference(

@@ -42,10 +42,7 @@ class FileEngine:
             ValueError: If the file takes other images, or the logits are not finite.
             ExportError: If the library that runs the file fails.
         """
-        if (self.in_chans, images.shape[1]) == (1, 3):
-            images = luma(images)  # (N, 1, H, W) floats
-        if images.is_floating_point():
-            images = images.round().clamp(0, 255).to(torch.uint8)
+        images = as_bytes(images, self.in_chans)
         step = self.file.batch or len(images)
         logits = torch.cat([self._part(part, step) for part in torch.split(images, step)])
         check_logits(logits)
@@ -57,3 +54,17 @@ class FileEngine:
         pixels = filled.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (N, H, W, C)
         logits = self.file.run(pixels).astype(np.float32, copy=False)
         return torch.from_numpy(logits)[: len(images)]  # (N, K, h, w)
+
+
+def as_bytes(images: Tensor, channels: int) -> Tensor:
+    """Return images as a file takes them, (N, channels, H, W) uint8.
+
+    Args:
+        images: (N, C, H, W), uint8 or floats from 0 to 255, which are rounded.
+        channels: Channels of the file; with one, RGB becomes its luma.
+    """
+    if (channels, images.shape[1]) == (1, 3):
+        images = luma(images)  # (N, 1, H, W) floats
+    if images.is_floating_point():
+        images = images.round().clamp(0, 255).to(torch.uint8)
+    return images

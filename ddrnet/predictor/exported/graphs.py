@@ -26,12 +26,24 @@ class ImageGraph(nn.Module):
         model: The network; a copy is taken, with BatchNorm folded and no auxiliary head.
         output: The kind of result.
         dtype: Of the network's weights and activations.
+        normalisation_in_stem: Whether the first convolution contains the normalisation and takes
+            the bytes themselves, as quantised graphs do. Around the image it then sees one grey,
+            not the mean colour.
     """
 
-    def __init__(self, model: DDRNet, output: Output, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: DDRNet,
+        output: Output,
+        dtype: torch.dtype = torch.float32,
+        *,
+        normalisation_in_stem: bool = False,
+    ) -> None:
         super().__init__()
-        self.normalize = Normalize.from_model(model)
+        self.normalize: Normalize | Grey = Normalize.from_model(model)
         self.network = fuse(model.without_aux_head().cpu().float()).requires_grad_(False)
+        if normalisation_in_stem:
+            self.normalize = _fold_normalisation(self.normalize, self.network)
         self.network.to(dtype)
         self.network.upsample = False
         self.output, self.dtype = output, dtype
@@ -54,6 +66,35 @@ class ImageGraph(nn.Module):
         if self.output == "labels":
             return traceable_argmax(logits, size, OUTPUT_STRIDE)  # (N, H, W)
         return upsample(logits, size) if self.output == "full" else logits
+
+
+class Grey(nn.Module):
+    """Subtracts one whole number from bytes.
+
+    Attributes:
+        level: The number, 0 to 255.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images to float32 ones of the same shape."""
+        return images.float() - self.level
+
+
+def _fold_normalisation(normalize: Normalize, network: DDRNet) -> Grey:
+    """Fold the normalisation into the first convolution; return what remains of it."""
+    convolution = network.stem[0]
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None  # that of the BatchNorm that it contains
+    grey = Grey(int((255 * normalize.mean).mean().round()))
+    weight = convolution.weight / (255 * normalize.std)  # (width, C, 3, 3), per level of a byte
+    offset = weight * (grey.level - 255 * normalize.mean)
+    convolution.bias = nn.Parameter(convolution.bias + offset.sum((1, 2, 3)), requires_grad=False)
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    return grey
 
 
 def trace(graph: ImageGraph, size: tuple[int, int] | None, batch: int | None) -> ExportedProgram:

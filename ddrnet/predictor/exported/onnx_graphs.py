@@ -89,23 +89,30 @@ def cut_at_logits(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx
 
-    cut = onnx.ModelProto()
-    cut.CopyFrom(model)
-    wanted, kept = {LOGITS}, []
-    for node in reversed(model.graph.node):  # they stand in the order of computation
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
+    kept = nodes_before(model, LOGITS)
     if not kept:
         raise ValueError(f"the graph has no {LOGITS}")
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
     del cut.graph.node[:], cut.graph.output[:], cut.graph.initializer[:]
-    cut.graph.node.extend(reversed(kept))
+    cut.graph.node.extend(kept)
+    wanted = {name for node in kept for name in node.input}
     cut.graph.initializer.extend(t for t in model.graph.initializer if t.name in wanted)
     shape = [None] * 4
     cut.graph.output.append(
         onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, shape)
     )
     return cut
+
+
+def nodes_before(model: onnx.ModelProto, value: str) -> list[onnx.NodeProto]:
+    """Return the nodes that a value is computed from, in their order; none if there is no such."""
+    wanted, found = {value}, []
+    for node in reversed(model.graph.node):  # they stand in the order of computation
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            found.append(node)
+    return found[::-1]
 
 
 def file_content(model: onnx.ModelProto, description: Description) -> bytes:
