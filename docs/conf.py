@@ -44,6 +44,7 @@ python_maximum_signature_line_length = 88
 napoleon_use_ivar = True  # attributes stand in the class, and methods alone below it
 
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_timeout = 300  # seconds for one cell
 nb_execution_raise_on_error = True
 nb_merge_streams = True
