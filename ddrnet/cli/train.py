@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a model",
-        usage="%(prog)s [--recipe NAME] [--OPTION VALUE ...] [--resume [PATH]] [--print-config]",
+        usage="%(prog)s [--recipe NAME] [--OPTION VALUE ...] [--resume [PATH] | --continue] "
+        "[--print-config]",
         description=textwrap.fill(
             "Train on Cityscapes, CamVid or your own folder, on one device or many: "
             "torchrun --nproc-per-node N -m ddrnet train ... The defaults are those of the recipe "
@@ -47,6 +48,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="PATH",
         help="continue from a checkpoint or a run's folder; without PATH, the folder of this "
         "command line. The settings are the run's own, replaced by the options given here",
+    )
+    parser.add_argument(
+        "--continue",
+        action="store_true",
+        dest="go_on",
+        help="resume the run in the folder of this command line if it has a checkpoint, else start "
+        "it: for lines that start again by themselves, as with torchrun --max-restarts",
     )
     parser.add_argument("--print-config", action="store_true", help="show the settings and exit")
     hints, group = get_type_hints(Settings), parser
@@ -123,6 +131,12 @@ def run(args: argparse.Namespace) -> int:
     recipe = RECIPES[args.recipe or DEFAULT_RECIPE]
     settings = recipe.settings.changed(given)
     resumed = None if args.resume is None else Path(args.resume or settings.folder)
+    if args.go_on:
+        from ddrnet.training.run_checkpoints import has_checkpoint
+
+        if resumed is not None:
+            raise ValueError("--continue resumes the run of this command line: leave out --resume")
+        resumed = Path(settings.folder) if has_checkpoint(Path(settings.folder)) else None
     if args.print_config:
         if resumed is None:
             logger.info(recipe.about)

@@ -176,6 +176,11 @@ def restore_optimizer(optimizer: Optimizer, settings: Settings, saved: dict[str,
         group.update(values)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint, intact or not."""
+    return bool(_of_run(folder))
+
+
 def check_vacant(folder: Path) -> None:
     """Refuse to overwrite another run.
 

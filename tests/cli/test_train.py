@@ -92,6 +92,11 @@ def test_without_the_extra_one_line_says_what_to_install(missing, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_continue_names_the_run_by_itself(capsys):
+    assert main(["train", "--continue", "--resume", "runs/other"]) == 1
+    assert "leave out --resume" in capsys.readouterr().err
+
+
 def test_help_and_settings_load_no_torch():
     code = (
         "import sys; from ddrnet.cli import main; from ddrnet.training import Settings; "
